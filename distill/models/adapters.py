@@ -1,0 +1,62 @@
+"""LoRA adapters through `peft`, and the model underneath them."""
+
+from typing import TYPE_CHECKING, Literal, TypeAlias, Union, cast
+
+from pydantic import Field
+
+from distill.errors import ModelError
+from distill.settings import Settings
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+LanguageModel: TypeAlias = Union["PreTrainedModel", "PeftModel"]
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters that learn in place of the full weights (Hu et al. 2021, arXiv:2106.09685)."""
+
+    rank: int = Field(16, gt=0, description="columns of each low-rank factor")
+    alpha: float = Field(32, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of adapter inputs dropped while training")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear", description="names of the linear modules that get adapters; the output head is left out"
+    )
+
+
+def add_lora(model: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
+    """Freezes `model` and wraps it with fresh adapters that change nothing yet.
+
+    Raises:
+        ModelError: the model has adapters already, or no module bears a name in `settings.target_modules`.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    if isinstance(model, PeftModel):
+        raise ModelError(
+            "the model has LoRA adapters already",
+            why="adapters on adapters would be saved without the ones below",
+            fix="merge them first (distill export MODEL --formats safetensors)",
+        )
+    targets = settings.target_modules
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=cast(int, settings.alpha),
+        lora_dropout=settings.dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return cast("PeftModel", get_peft_model(model, config))
+    except ValueError as error:
+        raise ModelError(
+            f"lora.target_modules is {targets!r}", why=str(error), fix="name modules of this model, or all-linear"
+        ) from error
+
+
+def without_adapters(model: LanguageModel) -> "PreTrainedModel":
+    """The transformers model itself; adapters injected into its layers stay active."""
+    from peft import PeftModel
+
+    return cast("PreTrainedModel", model.get_base_model()) if isinstance(model, PeftModel) else model

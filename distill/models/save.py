@@ -1,0 +1,82 @@
+"""Saves a model folder, whole or not at all, so that any transformers version and llama.cpp's tools can read it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from distill.files import replacing_folder
+from distill.models.adapters import LanguageModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FILE_MODE = 0o644
+
+
+def save_model(
+    model: LanguageModel,
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path,
+    *,
+    dtype: torch.dtype | None = None,
+    state_dict: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Writes weights (safetensors), configurations, tokenizer and chat template to `folder`.
+
+    A model with adapters saves the adapters alone, with the path of their base.
+
+    Args:
+        model: what to save; unchanged afterwards.
+        tokenizer: saved beside it; its chat template goes to chat_template.jinja and into tokenizer_config.json.
+        folder: replaced if it exists.
+        dtype: storage type of floating weights; `None` keeps theirs.
+        state_dict: weights to save in place of the model's own, for a model whose weights are spread over processes.
+    """
+    weights = dict(model.state_dict() if state_dict is None else state_dict)
+    stored = weights if dtype is None else _cast(weights, dtype)
+    own_dtype = model.config.dtype
+    with replacing_folder(folder) as partial:
+        try:
+            if dtype is not None:
+                model.config.dtype = dtype
+            if dtype is None and state_dict is None:
+                model.save_pretrained(str(partial))
+            else:
+                model.save_pretrained(str(partial), state_dict=stored)
+        finally:
+            model.config.dtype = own_dtype
+        save_tokenizer(tokenizer, partial)
+        for path in partial.rglob("*"):
+            if path.is_file():
+                path.chmod(FILE_MODE)
+
+
+def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
+    """Writes the tokenizer's files; the chat template stands in both places where readers look for it."""
+    tokenizer.save_pretrained(str(folder))
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(tokenizer.chat_template, str):
+        config["chat_template"] = tokenizer.chat_template
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def folder_size_bytes(folder: Path) -> int:
+    """Bytes of all files under `folder`."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _cast(weights: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Casts floating weights; tensors that share memory (tied embeddings) go on sharing it."""
+    done: dict[tuple[int, torch.Size], Tensor] = {}
+    result = {}
+    for name, tensor in weights.items():
+        key = (tensor.data_ptr(), tensor.shape)
+        if key not in done:
+            done[key] = tensor.to(dtype) if tensor.is_floating_point() else tensor
+        result[name] = done[key]
+    return result

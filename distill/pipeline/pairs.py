@@ -1,0 +1,24 @@
+"""Stage `pairs`: for each prompt one answer of the teacher (chosen) and one of the student (rejected)."""
+
+from distill.data import read_conversations
+from distill.decoding import TransformersGenerator
+from distill.models import load_model
+from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.sft import load_teacher
+from distill.preference import write_pairs_stage
+
+
+def run_pairs(run: RunFolder) -> dict[str, object]:
+    """Writes `pairs.jsonl`; identical, empty and unfinished answers are dropped and counted."""
+    settings = run.recipe.pairs
+    assert settings is not None
+    student = load_model(run.start_source, dtype=run.recipe.student.dtype, device=run.recipe.student.device)
+    report = write_pairs_stage(
+        read_conversations(run.conversations("prompts")),
+        teacher=TransformersGenerator(load_teacher(run)),
+        student=TransformersGenerator(student),
+        settings=settings,
+        seed=run.recipe.seed,
+        output_dir=run.stage("pairs"),
+    )
+    return report.to_json()

@@ -1,0 +1,78 @@
+"""A recipe: its top-level keys are the stages, plus teacher, student, data, seed and output."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import Field, model_validator
+
+from distill.data import DataSettings
+from distill.errors import RecipeError
+from distill.export import ExportSettings
+from distill.models import ModelSettings
+from distill.pipeline.stage_settings import DistilledSftSettings, EvaluateSettings
+from distill.preference import PairsSettings
+from distill.settings import Settings, parse_yaml, read_yaml, validated, with_overrides
+from distill.teacher_cache import CacheSettings
+from distill.training import TrainSettings
+
+
+class Recipe(Settings):
+    """Everything one run needs to know."""
+
+    description: str = Field("", description="one sentence: what this recipe shows")
+    output: Path = Field(description="the run's folder; one sub-folder a stage")
+    seed: int = Field(0, ge=0, description="the seed of every random choice")
+    teacher: ModelSettings | None = Field(None, description="who teaches; absent in a recipe that makes a teacher")
+    student: ModelSettings = Field(description="who learns")
+    data: DataSettings = Field(description="prompts and conversations")
+    sft: DistilledSftSettings | None = Field(None, description="the student learns answers, the teacher's or the data's")
+    pairs: PairsSettings | None = Field(None, description="teacher answer chosen, student answer rejected")
+    cache: CacheSettings | None = Field(None, description="teacher and reference score both completions")
+    train: TrainSettings | None = Field(None, description="the student trains from the cache")
+    export: ExportSettings | None = Field(None, description="merged and quantized artefacts")
+    evaluate: EvaluateSettings | None = Field(None, description="accuracy, preference rate, divergence, speed")
+
+    @model_validator(mode="after")
+    def _stages_fit_together(self) -> "Recipe":
+        if self.teacher is None:
+            for name in ("pairs", "cache", "train"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name} needs a teacher, but the recipe has no teacher")
+            if self.sft is not None and self.sft.answers == "teacher":
+                raise ValueError("sft.answers is teacher, but the recipe has no teacher (use sft.answers: data)")
+        if self.student.recipe is not None:
+            raise ValueError("student.recipe is set, but only a teacher can name the recipe that makes it")
+        if self.train is not None and self.pairs is None:
+            raise ValueError("train needs pairs: add a pairs section")
+        if self.train is not None and self.cache is None:
+            raise ValueError("train needs the teacher cache: add a cache section")
+        return self
+
+
+class LoadedRecipe(Settings):
+    """A recipe with the place it was read from, against which its own paths resolve."""
+
+    recipe: Recipe
+    path: Path
+
+    def resolve(self, path: Path) -> Path:
+        """A path that the recipe's file names (another recipe, a DeepSpeed file), relative to that file."""
+        return path if path.is_absolute() else (self.path.parent / path).resolve()
+
+
+def load_recipe(source: Path | str, overrides: Sequence[str] = ()) -> LoadedRecipe:
+    """Reads a recipe from a file, or from YAML text, and applies `key.sub=value` overrides.
+
+    Raises:
+        RecipeError: the file is missing or not YAML, or a key or a value is wrong; every problem is named.
+    """
+    if isinstance(source, Path):
+        if source.suffix not in (".yaml", ".yml"):
+            raise RecipeError(f"recipe {source} does not end in .yaml", fix="name a recipe file")
+        values, path = read_yaml(source), source.resolve()
+    else:
+        values, path = parse_yaml(source, source="recipe"), Path.cwd() / "recipe.yaml"
+    return LoadedRecipe(recipe=validated(Recipe, with_overrides(values, list(overrides)), source=path.name), path=path)
+
+
+

@@ -1,0 +1,92 @@
+"""One run: the recipe, its folder, and where each stage finds what earlier stages made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from distill.data import DataSettings
+from distill.embedded import corpus_folder, teacher_folder
+from distill.errors import RecipeError
+from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
+from distill.models import ModelSettings
+from distill.pipeline.recipe import LoadedRecipe, Recipe
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A recipe bound to the folder its stages write into.
+
+    `made_teacher` is the model folder that the teacher's own recipe made, where the recipe names one.
+    """
+
+    loaded: LoadedRecipe
+    output: Path
+    made_teacher: Path | None = None
+
+    @property
+    def recipe(self) -> Recipe:
+        """The validated recipe."""
+        return self.loaded.recipe
+
+    def stage(self, name: str) -> Path:
+        """The folder of a stage."""
+        return self.output / name
+
+    def conversations(self, role: str) -> Path:
+        """The prepared conversations of a role: teacher, prompts, labelled, valid or test."""
+        return self.stage("prepare") / f"{role}.jsonl"
+
+    @property
+    def teacher_source(self) -> str | Path:
+        """The folder or hub id the teacher is loaded from."""
+        teacher = self.recipe.teacher
+        if teacher is None:
+            raise RecipeError("the recipe has no teacher", fix="add a teacher section")
+        if self.made_teacher is not None:
+            return self.made_teacher
+        return model_source(teacher)
+
+    @property
+    def start_source(self) -> str | Path:
+        """The student before preference training: the reference policy. The SFT result, else the student's own path."""
+        if self.recipe.sft is not None:
+            return self.stage("sft") / "model"
+        if self.recipe.student.path is None:
+            raise RecipeError("the recipe has no sft section and student.path is not set", fix="add an sft section")
+        return model_source(self.recipe.student)
+
+    @property
+    def final_source(self) -> str | Path:
+        """The student as the run leaves it."""
+        return self.stage("train") / "model" if self.recipe.train is not None else self.start_source
+
+
+def model_source(settings: ModelSettings) -> str | Path:
+    """`embedded` is the shipped teacher; an existing folder is a path; anything else is a hub id."""
+    if settings.path is None:
+        raise RecipeError("the model has no path", fix="set its path key")
+    if settings.path == "embedded":
+        return teacher_folder()
+    folder = Path(settings.path)
+    return folder if folder.exists() else settings.path
+
+
+def model_identity(settings: ModelSettings, made: Path | None) -> str:
+    """A fingerprint of the model's files, or of its hub id and revision."""
+    source = made if made is not None else model_source(settings)
+    described = settings.model_dump(mode="json", exclude={"path", "recipe", "device"})
+    if isinstance(source, Path):
+        return fingerprint([described, fingerprint_of_folder(source) if source.exists() else "not made yet"])
+    return fingerprint([described, source])
+
+
+def data_identity(settings: DataSettings) -> str:
+    """A fingerprint of the data section and of the contents of the files it names."""
+    described: list[object] = [settings.model_dump(mode="json", exclude={"path"})]
+    if settings.source == "embedded":
+        described += [fingerprint_of_folder(corpus_folder(), pattern=pattern) for pattern in ("*.yaml", "*.py")]
+    if settings.path is None:
+        return fingerprint(described)
+    path = Path(settings.path)
+    if not path.exists():
+        raise RecipeError(f"data.path {path} does not exist", fix="check the path, or override it: data.path=FOLDER")
+    return fingerprint([described, fingerprint_of_folder(path) if path.is_dir() else sha256_of_file(path)])

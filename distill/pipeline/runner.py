@@ -1,0 +1,218 @@
+"""Runs a recipe: skips a stage that stands, resumes one that was cut off, and says why in one line."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from distill.errors import DistillError, RecipeError, StageError
+from distill.files import fingerprint, locked, write_text
+from distill.pipeline.manifest import StageManifest, clear_stage, library_versions, now, read_manifest, write_manifest
+from distill.pipeline.recipe import LoadedRecipe, Recipe, load_recipe
+from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.stages import STAGES, inputs_of, stages_of
+from distill.training import is_main_rank
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """What will happen to a stage, and why."""
+
+    stage: str
+    action: str
+    reason: str
+    fingerprint: str
+
+
+def decide(run: RunFolder, name: str, *, force: bool, rerun: frozenset[str]) -> Decision:
+    """Whether a stage is skipped, resumed, started over or run for the first time.
+
+    Args:
+        run: the recipe bound to its folder.
+        name: the stage.
+        force: the user asked to start this stage over.
+        rerun: stages that will run before this one; one that needs them runs too.
+    """
+    key = fingerprint(inputs_of(run, name))
+    found = read_manifest(run.stage(name))
+    changed = sorted(rerun.intersection(STAGES[name].needs))
+    if found is None:
+        return Decision(name, "run", "not made yet", key)
+    if force:
+        return Decision(name, "restart", "forced", key)
+    if changed:
+        return Decision(name, "restart", f"{', '.join(changed)} runs again", key)
+    if found.fingerprint != key:
+        before, after = found.inputs, inputs_of(run, name)
+        differing = sorted(part for part in before.keys() | after.keys() if before.get(part) != after.get(part))
+        return Decision(name, "restart", f"changed since it was made: {', '.join(differing)}", key)
+    if found.status == "running":
+        return Decision(name, "resume", f"was cut off (started {found.started})", key)
+    return Decision(name, "skip", f"stands since {found.started}", key)
+
+
+def run_recipe(
+    loaded: LoadedRecipe,
+    *,
+    until: str | None = None,
+    only: str | None = None,
+    force: Sequence[str] = (),
+) -> RunFolder:
+    """Runs the stages of a recipe, its teacher's recipe first where it names one.
+
+    Args:
+        loaded: the recipe.
+        until: the last stage to run.
+        only: run this stage alone; the stages it needs must stand.
+        force: stages to start over.
+
+    Raises:
+        RecipeError: a named stage is unknown or not in the recipe, or `only` needs a stage that does not stand.
+        StageError: another process uses the run's folder, or the disk is full.
+    """
+    for name in [*force, *([until] if until else []), *([only] if only else [])]:
+        _require_stage(loaded.recipe, name)
+    run = bound(loaded, make_teacher=True)
+    with locked(run.output / ".lock") if is_main_rank() else contextlib.nullcontext():
+        if is_main_rank():
+            _write_resolved_recipe(run)
+        _run_stages(run, until=until, only=only, force=frozenset(force))
+    return run
+
+
+def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str] = ()) -> list[Decision]:
+    """What `run_recipe` would do; loads no weights and writes nothing."""
+    for name in [*force, *([until] if until else [])]:
+        _require_stage(loaded.recipe, name)
+    run = bound(loaded, make_teacher=False)
+    decisions: list[Decision] = []
+    if loaded.recipe.teacher is not None and loaded.recipe.teacher.recipe is not None:
+        teacher = teacher_recipe(loaded)
+        decisions += [
+            dataclasses.replace(decision, stage=f"teacher {decision.stage}")
+            for decision in plan(teacher, until="sft")
+        ]
+    rerun: set[str] = set()
+    for name in stages_of(run):
+        decision = decide(run, name, force=name in force, rerun=frozenset(rerun))
+        decisions.append(decision)
+        if decision.action != "skip":
+            rerun.add(name)
+        if name == until:
+            break
+    return decisions
+
+
+def bound(loaded: LoadedRecipe, *, make_teacher: bool) -> RunFolder:
+    """The recipe bound to its folder; with `make_teacher`, the teacher's own recipe runs first where needed."""
+    made: Path | None = None
+    if loaded.recipe.teacher is not None and loaded.recipe.teacher.recipe is not None:
+        teacher = teacher_recipe(loaded)
+        made = RunFolder(teacher, teacher.recipe.output).final_source  # type: ignore[assignment]
+        if make_teacher and is_main_rank():
+            log.info("teacher: recipe %s", loaded.recipe.teacher.recipe)
+            run_recipe(teacher, until="sft")
+    return RunFolder(loaded, loaded.recipe.output, made)
+
+
+def teacher_recipe(loaded: LoadedRecipe) -> LoadedRecipe:
+    """The recipe that makes the teacher: same data path, its run folder beside this run's."""
+    assert loaded.recipe.teacher is not None
+    assert loaded.recipe.teacher.recipe is not None
+    path = loaded.resolve(loaded.recipe.teacher.recipe)
+    overrides = [] if loaded.recipe.data.path is None else [f"data.path={loaded.recipe.data.path}"]
+    teacher = load_recipe(path, overrides)
+    if teacher.recipe.teacher is not None:
+        raise RecipeError(f"teacher.recipe {path} has a teacher itself", fix="name a recipe without a teacher section")
+    beside = loaded.recipe.output.parent / teacher.recipe.output.name
+    return load_recipe(path, [*overrides, f"output={beside}"])
+
+
+def _run_stages(run: RunFolder, *, until: str | None, only: str | None, force: frozenset[str]) -> None:
+    rerun: set[str] = set()
+    for name in stages_of(run):
+        decision = decide(run, name, force=name in force, rerun=frozenset(rerun))
+        if only not in (None, name):
+            _require_standing(run, decision, for_stage=str(only))
+            continue
+        if decision.action == "skip":
+            log.info("%s: skipped, %s", name, decision.reason)
+        else:
+            log.info("%s: %s, %s", name, decision.action, decision.reason)
+            _run_stage(run, decision)
+            rerun.add(name)
+        if name in (until, only):
+            return
+
+
+def _require_standing(run: RunFolder, decision: Decision, *, for_stage: str) -> None:
+    """Raises where a stage that `for_stage` needs does not stand."""
+    if decision.stage in STAGES[for_stage].needs and decision.action != "skip":
+        raise RecipeError(
+            f"stage {for_stage} needs stage {decision.stage}, which does not stand ({decision.reason})",
+            fix=f"distill run {run.loaded.path.name} --until {for_stage}",
+        )
+
+
+def _run_stage(run: RunFolder, decision: Decision) -> None:
+    name, folder = decision.stage, run.stage(decision.stage)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in ("sft", "train"):
+        raise RecipeError(
+            f"stage {name} runs in one process",
+            why="a launcher started several",
+            fix=f"distill {name} {run.loaded.path.name}, then the launcher with distill sft or distill train",
+        )
+    if is_main_rank():
+        if decision.action == "restart":
+            clear_stage(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+    settings = run.recipe.model_dump(mode="json")
+    key = STAGES[name].key
+    manifest = StageManifest(
+        stage=name,
+        fingerprint=decision.fingerprint,
+        status="running",
+        inputs=inputs_of(run, name),
+        settings={key: settings[key]} if key else {},
+        seed=run.recipe.seed,
+        versions=library_versions(),
+        started=now(),
+    )
+    if is_main_rank():
+        write_manifest(folder, manifest)
+    started = time.monotonic()
+    try:
+        summary = STAGES[name].run(run)
+    except OSError as error:
+        raise StageError(
+            f"stage {name} failed: {error}", why="the operating system refused", fix="free space or rights, then rerun"
+        ) from error
+    except DistillError as error:
+        error.add_note(f"in stage {name}")
+        raise
+    elapsed_s = time.monotonic() - started
+    if is_main_rank():
+        done = manifest.model_copy(update={"status": "done", "elapsed_s": elapsed_s, "summary": summary})
+        write_manifest(folder, done)
+    log.info("%s: done in %.1f s", name, elapsed_s)
+
+
+def _require_stage(recipe: Recipe, name: str) -> None:
+    if name not in STAGES:
+        raise RecipeError(f"stage {name} is not known", fix=f"one of: {', '.join(STAGES)}")
+    key = STAGES[name].key
+    if key is not None and getattr(recipe, key) is None:
+        raise RecipeError(f"the recipe has no {key} section", why=f"stage {name} needs it", fix=f"add {key}:")
+
+
+def _write_resolved_recipe(run: RunFolder) -> None:
+    values = run.recipe.model_dump(mode="json")
+    write_text(run.output / "recipe.yaml", yaml.safe_dump(values, sort_keys=False))
+

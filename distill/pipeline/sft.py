@@ -1,0 +1,147 @@
+"""Stage `sft`: the student learns the teacher's answers (dSFT) or the data's own."""
+
+import logging
+
+from distill.data import CHAT_TEMPLATE, Conversation, read_conversations
+from distill.decoding import TransformersGenerator
+from distill.errors import RecipeError
+from distill.models import (
+    LoadedModel,
+    ModelSettings,
+    add_lora,
+    count_parameters,
+    load_model,
+    load_tokenizer,
+    new_model,
+    prune,
+    train_tokenizer,
+)
+from distill.pipeline.run_folder import RunFolder, model_source
+from distill.pipeline.stage_settings import DistilledSftSettings
+from distill.pipeline.tokenized import tokenized_conversations
+from distill.preference import teacher_answers
+from distill.training import is_main_rank, train, wait_for_main_rank
+
+log = logging.getLogger(__name__)
+
+NUM_CALIBRATION_CONVERSATIONS = 64
+
+
+def run_sft(run: RunFolder) -> dict[str, object]:
+    """Trains the student's start; `model/` in the stage's folder is the reference policy of later stages."""
+    settings = run.recipe.sft
+    assert settings is not None
+    conversations = _answered(run, settings)
+    student = _new_student(run, conversations)
+    log.info("student: %d parameters", count_parameters(student.model))
+    examples = tokenized_conversations(
+        student.tokenizer, conversations, max_length_tokens=settings.max_length_tokens
+    )
+    validation = tokenized_conversations(
+        student.tokenizer, read_conversations(run.conversations("valid")), max_length_tokens=settings.max_length_tokens
+    )
+    report = train(
+        student,
+        examples,
+        settings=settings,
+        output_dir=run.stage("sft"),
+        seed=run.recipe.seed,
+        validation=validation,
+    )
+    return {"num_conversations": len(examples), "num_parameters": count_parameters(student.model), **report.to_json()}
+
+
+def _answered(run: RunFolder, settings: DistilledSftSettings) -> list[Conversation]:
+    """The conversations to learn, the teacher's answers first."""
+    conversations: list[Conversation] = []
+    if settings.answers == "teacher":
+        conversations += _answers_of_teacher(run, settings)
+    elif settings.labelled == "none":
+        raise RecipeError(
+            "sft.answers is data and sft.labelled is none", why="nothing is left to learn", fix="set sft.labelled"
+        )
+    if settings.labelled != "none":
+        conversations += read_conversations(run.conversations(settings.labelled))
+    return conversations
+
+
+def _answers_of_teacher(run: RunFolder, settings: DistilledSftSettings) -> list[Conversation]:
+    """Answers every prompt with the teacher once; other ranks of a launcher wait for the main one."""
+    folder = run.stage("sft") / "teacher_answers"
+    prompts = read_conversations(run.conversations("prompts"))
+    if not is_main_rank():
+        wait_for_main_rank(folder / "report.json")
+    assert run.recipe.teacher is not None
+    teacher = load_teacher(run)
+    return teacher_answers(
+        prompts,
+        teacher=TransformersGenerator(teacher),
+        settings=settings.sampling,
+        seed=run.recipe.seed,
+        output_dir=folder,
+    )
+
+
+def load_teacher(run: RunFolder) -> LoadedModel:
+    """The teacher as the recipe asks for it."""
+    teacher = run.recipe.teacher
+    assert teacher is not None
+    return load_model(
+        run.teacher_source,
+        dtype=teacher.dtype,
+        device=teacher.device,
+        quantization=teacher.quantization,
+        revision=teacher.revision,
+    )
+
+
+def _new_student(run: RunFolder, conversations: list[Conversation]) -> LoadedModel:
+    """The student before its first step: a folder, a random start, or cut out of the teacher."""
+    settings = run.recipe.student
+    if settings.path is not None:
+        loaded = load_model(
+            model_source(settings),
+            dtype=settings.dtype,
+            device=settings.device,
+            quantization=settings.quantization,
+            revision=settings.revision,
+        )
+    elif settings.prune is not None:
+        loaded = _pruned_teacher(run, settings, conversations)
+    else:
+        loaded = _random_start(run, settings, conversations)
+    if settings.lora is None:
+        return loaded
+    return LoadedModel(add_lora(loaded.model, settings.lora), loaded.tokenizer, loaded.source, loaded.fingerprint)
+
+
+def _pruned_teacher(run: RunFolder, settings: ModelSettings, conversations: list[Conversation]) -> LoadedModel:
+    assert settings.prune is not None
+    teacher = load_teacher(run)
+    calibration = tokenized_conversations(
+        teacher.tokenizer, conversations[:NUM_CALIBRATION_CONVERSATIONS], max_length_tokens=512
+    )
+    model = prune(teacher.model, settings.prune, calibration=[list(row.input_ids) for row in calibration])
+    return LoadedModel(model, teacher.tokenizer, "pruned teacher", "scratch")
+
+
+def _random_start(run: RunFolder, settings: ModelSettings, conversations: list[Conversation]) -> LoadedModel:
+    assert settings.scratch is not None
+    if settings.tokenizer_vocab_size is not None:
+        texts = [message.content for row in conversations for message in row.messages]
+        tokenizer = train_tokenizer(
+            texts,
+            vocab_size=settings.tokenizer_vocab_size,
+            chat_template=CHAT_TEMPLATE,
+            architecture=settings.scratch.architecture,
+        )
+    elif run.recipe.teacher is not None:
+        tokenizer = load_tokenizer(run.teacher_source)
+    else:
+        raise RecipeError(
+            "student.tokenizer_vocab_size is not set",
+            why="a student with a random start and no teacher needs a tokenizer of its own",
+            fix="student.tokenizer_vocab_size=2048",
+        )
+    model = new_model(settings.scratch, tokenizer, seed=run.recipe.seed)
+    return LoadedModel(model, tokenizer, "random start", "scratch")

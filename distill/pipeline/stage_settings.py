@@ -1,0 +1,33 @@
+"""The recipe sections whose stages live in the pipeline: distilled fine-tuning and evaluation."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from distill.decoding import SamplingSettings
+from distill.settings import Settings
+from distill.training import TrainSettings
+
+
+class DistilledSftSettings(TrainSettings):
+    """Supervised fine-tuning: on the teacher's answers to the prompts (dSFT), or on the data's own answers."""
+
+    answers: Literal["teacher", "data"] = Field("teacher", description="whose answers the student learns")
+    labelled: Literal["none", "labelled", "teacher"] = Field(
+        "none", description="rows of the data whose own answers are learned too: the small labelled set or the teacher's"
+    )
+    sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how the teacher answers")
+
+
+class EvaluateSettings(Settings):
+    """What is measured on the teacher, on each student and on each export."""
+
+    num_conversations: int = Field(400, gt=0, description="held-out test conversations answered for the accuracy")
+    num_divergence_conversations: int = Field(
+        64, gt=0, description="held-out conversations on which KL to the teacher is measured"
+    )
+    num_export_conversations: int = Field(
+        100, gt=0, description="test conversations answered by each export; the same first ones of the accuracy set"
+    )
+    sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how the models answer")
+    num_samples_shown: int = Field(8, ge=0, description="sample answers side by side in the report")

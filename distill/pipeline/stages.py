@@ -1,0 +1,64 @@
+"""The stages in order: what each needs, which recipe keys shape it, and what runs it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from distill.files import fingerprint
+from distill.pipeline.cache import run_cache
+from distill.pipeline.evaluate import run_evaluate
+from distill.pipeline.export import run_export
+from distill.pipeline.pairs import run_pairs
+from distill.pipeline.prepare import run_prepare
+from distill.pipeline.report import run_report
+from distill.pipeline.run_folder import RunFolder, data_identity, model_identity
+from distill.pipeline.sft import run_sft
+from distill.pipeline.train import run_train
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of a run; `key` is the recipe key that turns it on (None: always on)."""
+
+    key: str | None
+    needs: tuple[str, ...]
+    uses_teacher: bool
+    run: Callable[[RunFolder], dict[str, object]]
+
+
+STAGES: dict[str, Stage] = {
+    "prepare": Stage("data", (), False, run_prepare),
+    "sft": Stage("sft", ("prepare",), True, run_sft),
+    "pairs": Stage("pairs", ("prepare", "sft"), True, run_pairs),
+    "cache": Stage("cache", ("pairs", "sft"), True, run_cache),
+    "train": Stage("train", ("cache", "pairs", "sft"), True, run_train),
+    "export": Stage("export", ("train", "sft"), False, run_export),
+    "evaluate": Stage("evaluate", ("prepare", "sft", "train", "export"), True, run_evaluate),
+    "report": Stage(None, ("prepare", "sft", "pairs", "cache", "train", "export", "evaluate"), False, run_report),
+}
+
+
+def stages_of(run: RunFolder) -> list[str]:
+    """The stages that the recipe turns on, in order."""
+    return [name for name, stage in STAGES.items() if stage.key is None or getattr(run.recipe, stage.key) is not None]
+
+
+def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
+    """What a stage is made from: its settings, the seed, models, data and the stages before it, as fingerprints."""
+    stage, recipe = STAGES[name], run.recipe
+    inputs = {"stage": name, "seed": str(recipe.seed)}
+    if name == "prepare":
+        inputs["data"] = data_identity(recipe.data)
+    elif stage.key is not None:
+        inputs["settings"] = fingerprint(getattr(recipe, stage.key).model_dump(mode="json"))
+    if stage.uses_teacher and recipe.teacher is not None:
+        inputs["teacher"] = model_identity(recipe.teacher, run.made_teacher)
+    if name in ("sft", "pairs", "cache", "train"):
+        student = recipe.student.model_dump(mode="json", exclude={"device"})
+        inputs["student"] = fingerprint(student)
+        if recipe.student.path is not None:
+            inputs["student_weights"] = model_identity(recipe.student, None)
+    on = stages_of(run)
+    for earlier in stage.needs:
+        if earlier in on:
+            inputs[earlier] = fingerprint(inputs_of(run, earlier))
+    return inputs

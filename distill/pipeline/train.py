@@ -1,0 +1,29 @@
+"""Stage `train`: the DeepSpeed student trainer on pairs and cached distributions."""
+
+from distill.models import LoadedModel, add_lora, load_model
+from distill.pipeline.cache import pairs_of, refuse_other_vocabulary
+from distill.pipeline.run_folder import RunFolder
+from distill.teacher_cache import TeacherCache
+from distill.training import train
+
+
+def run_train(run: RunFolder) -> dict[str, object]:
+    """Trains the student from the cache; `model/` in the stage's folder is the result."""
+    settings = run.recipe.train
+    assert settings is not None
+    refuse_other_vocabulary(run)
+    student = load_model(run.start_source, dtype=run.recipe.student.dtype, device=run.recipe.student.device)
+    if run.recipe.sft is None and run.recipe.student.lora is not None:
+        adapted = add_lora(student.model, run.recipe.student.lora)
+        student = LoadedModel(adapted, student.tokenizer, student.source, student.fingerprint)
+    pairs = pairs_of(run, student)
+    report = train(
+        student,
+        pairs,
+        settings=settings,
+        output_dir=run.stage("train"),
+        seed=run.recipe.seed,
+        teacher_cache=TeacherCache.open(run.stage("cache") / "teacher"),
+        reference_cache=TeacherCache.open(run.stage("cache") / "reference"),
+    )
+    return {"num_pairs": len(pairs), **report.to_json()}

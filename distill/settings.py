@@ -1,0 +1,131 @@
+"""The base of every recipe section: frozen, unknown keys forbidden with "did you mean"; YAML and overrides."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from distill.errors import RecipeError
+
+
+class Settings(BaseModel):
+    """A section of a recipe."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), strict=False)
+
+
+SettingsType = TypeVar("SettingsType", bound=Settings)
+
+
+def read_yaml(path: Path) -> dict[str, object]:
+    """Reads a YAML mapping with the safe loader.
+
+    Raises:
+        RecipeError: the file is missing, not YAML, or not a mapping; names the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise RecipeError(f"recipe {path} does not exist", fix="check the path") from error
+    except (UnicodeDecodeError, IsADirectoryError) as error:
+        raise RecipeError(f"recipe {path} is not a text file", fix="name a YAML file") from error
+    return parse_yaml(text, source=str(path))
+
+
+def parse_yaml(text: str, *, source: str) -> dict[str, object]:
+    """Parses a YAML mapping with the safe loader; `source` names it in errors."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark is not None else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise RecipeError(f"{source}{line} is not YAML: {problem}", fix="mend the line") from error
+    if not isinstance(value, dict):
+        raise RecipeError(f"{source} holds a {type(value).__name__}", why="a mapping of sections was expected")
+    return value
+
+
+def with_overrides(values: Mapping[str, object], overrides: list[str]) -> dict[str, object]:
+    """Applies `key.sub=value` overrides (values are YAML) to a copy of a nested mapping.
+
+    Raises:
+        RecipeError: an override has no `=`, an empty key, or goes through something that is no section.
+    """
+    result = _deep_copy(values)
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        parts = key.split(".")
+        if not separator or not all(parts):
+            raise RecipeError(f"override {override!r} is not key.sub=value", fix="for example train.learning_rate=1e-5")
+        section = result
+        for part in parts[:-1]:
+            inner = section.setdefault(part, {})
+            if inner is None:
+                inner = section[part] = {}
+            if not isinstance(inner, dict):
+                raise RecipeError(f"override {override!r}: {part} is {inner!r}, not a section")
+            section = inner
+        try:
+            section[parts[-1]] = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError as error:
+            raise RecipeError(f"override {override!r}: the value is not YAML", fix="quote it") from error
+    return result
+
+
+def validated(settings: type[SettingsType], values: Mapping[str, object], *, source: str) -> SettingsType:
+    """Builds `settings` from a mapping.
+
+    Raises:
+        RecipeError: names every wrong key with its full path, its value, and the nearest known key.
+    """
+    try:
+        return settings.model_validate(dict(values))
+    except ValidationError as error:
+        problems = [_problem(settings, dict(details)) for details in error.errors(include_url=False)]
+        raise RecipeError(f"{source}: " + "; ".join(problems), fix="correct the recipe or the override") from error
+
+
+def _deep_copy(value: Mapping[str, object]) -> dict[str, object]:
+    return {key: _deep_copy(inner) if isinstance(inner, Mapping) else inner for key, inner in value.items()}
+
+
+def _problem(settings: type[BaseModel], details: Mapping[str, object]) -> str:
+    location = tuple(details["loc"])  # type: ignore[arg-type]
+    name = ".".join(str(part) for part in location)
+    if details["type"] == "extra_forbidden":
+        known = _known_keys(settings, location[:-1])
+        nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(sorted(known))}"
+        return f"{name} is not a known key ({hint})"
+    if details["type"] == "missing":
+        return f"{name} is missing"
+    message = str(details["msg"])
+    message = message[0].lower() + message[1:]
+    if details["type"] == "value_error":
+        return f"{name}: {message.removeprefix('value error, ')}" if name else message.removeprefix("value error, ")
+    for phrase, plain in (("input should be greater than 0", "must be positive"), ("input should", "it should")):
+        message = message.replace(phrase, plain)
+    return f"{name} is {details['input']!r:.60}: {message}"
+
+
+def _known_keys(settings: type[BaseModel], location: tuple[object, ...]) -> list[str]:
+    """The fields of the model that stands at `location` inside `settings`; unions are searched by name."""
+    models = [settings]
+    for part in location:
+        inner: list[type[BaseModel]] = []
+        for model in models:
+            field = model.model_fields.get(str(part))
+            if field is not None:
+                inner += _models_in(field.annotation)
+        models = inner or models
+    return sorted({name for model in models for name in model.model_fields})
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in getattr(annotation, "__args__", ()) for model in _models_in(argument)]
