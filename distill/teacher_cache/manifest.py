@@ -21,7 +21,6 @@ FINGERPRINT_FIELDS = (
     "codec",
     "hidden_dtype",
     "teacher_fingerprint",
-    "teacher_dtype",
     "tokenizer_fingerprint",
     "template_hash",
     "max_length_tokens",
@@ -52,7 +51,6 @@ class CacheManifest(Settings):
     hidden_size: int | None = Field(gt=0)
     vocab_size: int = Field(gt=0)
     teacher_fingerprint: str
-    teacher_dtype: str
     tokenizer_fingerprint: str
     template_hash: str
     max_length_tokens: int = Field(gt=0)

@@ -1,0 +1,48 @@
+"""One face for every causal language model, through transformers."""
+
+from distill.models.adapters import LanguageModel, LoraSettings, add_lora, without_adapters
+from distill.models.head import final_hidden_states, output_head
+from distill.models.load import DTYPES, DtypeName, LoadedModel, Quantization, is_quantized, load_model, resolved_device
+from distill.models.prune import PruneSettings
+from distill.models.save import folder_size_bytes, save_model, save_tokenizer
+from distill.models.scratch import ScratchSettings, new_model
+from distill.models.settings import ModelSettings, load
+from distill.models.size import count_parameters
+from distill.models.source import ModelSource, find_source
+from distill.models.stopping import end_ids, set_special_ids
+from distill.models.student import StudentModule
+from distill.models.tokenizer import load_tokenizer, train_tokenizer
+from distill.models.vocabulary import same_vocabulary
+
+__all__ = [
+    "DTYPES",
+    "DtypeName",
+    "LanguageModel",
+    "LoadedModel",
+    "LoraSettings",
+    "ModelSettings",
+    "ModelSource",
+    "PruneSettings",
+    "Quantization",
+    "ScratchSettings",
+    "StudentModule",
+    "add_lora",
+    "count_parameters",
+    "end_ids",
+    "final_hidden_states",
+    "find_source",
+    "folder_size_bytes",
+    "is_quantized",
+    "load",
+    "load_model",
+    "load_tokenizer",
+    "new_model",
+    "output_head",
+    "resolved_device",
+    "same_vocabulary",
+    "save_model",
+    "save_tokenizer",
+    "set_special_ids",
+    "train_tokenizer",
+    "without_adapters",
+]

@@ -1,0 +1,100 @@
+"""The token-level term: how far the student's distributions are from the teacher's, a mean per pair."""
+
+from typing import Literal, Self
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from distill.errors import RecipeError
+from distill.numerics import segment_sum
+from distill.objectives.divergences import DivergenceName, divergence, named_divergence
+from distill.objectives.terms import TokenTerms
+from distill.settings import Settings
+
+Answers = Literal["chosen", "rejected", "both"]
+
+
+class TokenDivergenceSettings(Settings):
+    """Which divergence from the teacher stands beside the preference loss, and how much it counts."""
+
+    name: DivergenceName = Field("forward_kl", description="a divergence between next-token distributions")
+    weight: float = Field(gt=0, allow_inf_nan=False, description="weight of the mean divergence a token, in nats")
+    alpha: float | None = Field(None, description="alpha of skew_kl, skew_reverse_kl and alpha_beta")
+    beta: float | None = Field(None, description="beta of jensen_shannon and alpha_beta")
+
+    @model_validator(mode="after")
+    def _parameters_fit(self) -> Self:
+        require_parameters(self.name, self.parameters)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The divergence's parameters that the recipe gives."""
+        return given_parameters(alpha=self.alpha, beta=self.beta)
+
+
+class KdSettings(Settings):
+    """Distillation on the teacher's full distributions alone, over the tokens of a pair's answers."""
+
+    name: Literal["kd"] = "kd"
+    divergence: DivergenceName = Field("forward_kl", description="a divergence between next-token distributions")
+    alpha: float | None = Field(None, description="alpha of skew_kl, skew_reverse_kl and alpha_beta")
+    beta: float | None = Field(None, description="beta of jensen_shannon and alpha_beta")
+    on: Answers = Field("both", description="whose tokens count: the teacher's answer, the student's, or both")
+    nll_weight: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="weight of the chosen answer's mean negative log-likelihood a token"
+    )
+
+    @model_validator(mode="after")
+    def _parameters_fit(self) -> Self:
+        require_parameters(self.divergence, self.parameters)
+        return self
+
+    @property
+    def parameters(self) -> dict[str, float]:
+        """The divergence's parameters that the recipe gives."""
+        return given_parameters(alpha=self.alpha, beta=self.beta)
+
+
+def given_parameters(**parameters: float | None) -> dict[str, float]:
+    """Those parameters that are not None."""
+    return {name: value for name, value in parameters.items() if value is not None}
+
+
+def require_parameters(name: str, parameters: dict[str, float]) -> None:
+    """Checks a divergence's parameters while a recipe is read.
+
+    Raises:
+        ValueError: the divergence has no such parameter, or the value is out of range.
+    """
+    try:
+        named_divergence(name, **parameters)
+    except RecipeError as error:
+        raise ValueError(str(error).replace("\n", "; ")) from error
+
+
+def pair_token_divergence(
+    terms: TokenTerms, name: str, *, parameters: dict[str, float], num_pairs: int, on: Answers = "both"
+) -> Float[Tensor, " batch"]:
+    """The mean divergence over the tokens of each pair's answers, one value per pair.
+
+    The tokens of both answers are summed together and divided by their number, so that a long answer counts for
+    more than a short one inside its pair, and every pair counts alike. A pair none of whose tokens count gives 0.
+
+    Differs: GKD and most token losses divide by the tokens of the whole batch; dividing within the pair makes
+    the term one value per pair, as the preference loss beside it is. daDPO's paper has no such term.
+    """
+    counted = answer_tokens(terms.is_chosen, on)
+    values = divergence(name, terms.teacher_log_probs, terms.student_log_probs, **parameters)
+    sums = segment_sum(torch.where(counted, values, 0.0), terms.pair_index, num_pairs)
+    num_tokens = segment_sum(counted.to(values.dtype), terms.pair_index, num_pairs)
+    return sums / num_tokens.clamp_min(1.0)
+
+
+def answer_tokens(is_chosen: Bool[Tensor, " tokens"], on: Answers) -> Bool[Tensor, " tokens"]:
+    """The tokens that count when the loss is `on` the chosen answers, the rejected ones, or both."""
+    if on == "both":
+        return torch.ones_like(is_chosen)
+    return is_chosen if on == "chosen" else ~is_chosen
