@@ -127,7 +127,7 @@ def _load(recipe: Path, overrides: list[str] | None) -> "LoadedRecipe":
 
 def _print_results(output: Path, *, as_json: bool) -> None:
     """The result table of a finished run, where its recipe has an evaluation."""
-    from eval.results import read_results, result_rows
+    from eval.results import HEADINGS, read_results
 
     path = output / "evaluate" / "results.json"
     if not path.exists():
@@ -137,8 +137,9 @@ def _print_results(output: Path, *, as_json: bool) -> None:
     if as_json:
         print(path.read_text(encoding="utf-8"))
         return
-    _print_table(f"results of {output}", result_rows(results), as_json=False)
-    for line in results.notes:
+    rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
+    _print_table(f"results of {output}", rows, as_json=False)
+    for line in [*(comparison.sentence() for comparison in results.comparisons), *results.notes]:
         print(line)
     report = output / "report" / "report.html"
     if report.exists():

@@ -13,6 +13,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from distill.files import write_jsonl
+
 log = logging.getLogger(__name__)
 
 PLAIN_INTERVAL_S = 10.0
@@ -73,11 +75,9 @@ class MetricsWriter:
     """Appends one JSON object a line; after a resume, rows from `keep_below_step` on are dropped first."""
 
     def __init__(self, path: Path, *, keep_below_step: int | None = None) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         kept = [] if keep_below_step is None else [r for r in read_metrics(path) if r["step"] < keep_below_step]
-        self._handle = path.open("w", encoding="utf-8")
-        for row in kept:
-            self.write(row)
+        write_jsonl(path, kept)
+        self._handle = path.open("a", encoding="utf-8")
 
     def write(self, row: Mapping[str, float]) -> None:
         """Appends a row and flushes it."""

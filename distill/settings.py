@@ -1,9 +1,10 @@
 """The base of every recipe section: frozen, unknown keys forbidden with "did you mean"; YAML and overrides."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -93,36 +94,76 @@ def _deep_copy(value: Mapping[str, object]) -> dict[str, object]:
     return {key: _deep_copy(inner) if isinstance(inner, Mapping) else inner for key, inner in value.items()}
 
 
-def _problem(settings: type[BaseModel], details: Mapping[str, object]) -> str:
-    location = tuple(details["loc"])  # type: ignore[arg-type]
-    name = ".".join(str(part) for part in location)
+def _problem(settings: type[BaseModel], details: Mapping[str, Any]) -> str:
+    location: tuple[str | int, ...] = tuple(details["loc"])
     if details["type"] == "extra_forbidden":
-        known = _known_keys(settings, location[:-1])
-        nearest = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"known keys: {', '.join(sorted(known))}"
-        return f"{name} is not a known key ({hint})"
+        parts, models = _walked(settings, location[:-1])
+        known = sorted({name for model in models for name in model.model_fields})
+        return f"{_joined(*parts, location[-1])} is not a known key ({_hint(str(location[-1]), known, 'known keys')})"
+    parts, models = _walked(settings, location)
+    name = _joined(*parts)
     if details["type"] == "missing":
         return f"{name} is missing"
+    if details["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return _tag_problem(name, details, known=[tag for model in models for tag in _tags(model)])
     message = str(details["msg"])
     message = message[0].lower() + message[1:]
     if details["type"] == "value_error":
         return f"{name}: {message.removeprefix('value error, ')}" if name else message.removeprefix("value error, ")
-    for phrase, plain in (("input should be greater than 0", "must be positive"), ("input should", "it should")):
-        message = message.replace(phrase, plain)
-    return f"{name} is {details['input']!r:.60}: {message}"
+    if message == "input should be greater than 0":
+        message = "must be positive"
+    message = message.replace("input should", "it should")
+    nearest = difflib.get_close_matches(str(details["input"]), re.findall(r"'([^']*)'", message), n=1, cutoff=0.5)
+    hint = f" (did you mean {nearest[0]}?)" if nearest and details["type"] == "literal_error" else ""
+    return f"{name} is {details['input']!r:.60}: {message}{hint}"
 
 
-def _known_keys(settings: type[BaseModel], location: tuple[object, ...]) -> list[str]:
-    """The fields of the model that stands at `location` inside `settings`; unions are searched by name."""
-    models = [settings]
+def _tag_problem(name: str, details: Mapping[str, Any], *, known: list[str]) -> str:
+    name = _joined(name, details["ctx"]["discriminator"].strip("'"))
+    if details["type"] == "union_tag_not_found":
+        return f"{name} is missing (known: {', '.join(known)})"
+    tag = details["ctx"]["tag"]
+    return f"{name} is {tag!r}, which is not known ({_hint(tag, known, 'known')})"
+
+
+def _hint(wrong: str, known: list[str], label: str) -> str:
+    nearest = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"did you mean {nearest[0]}?" if nearest else f"{label}: {', '.join(known)}"
+
+
+def _joined(*parts: str | int) -> str:
+    return ".".join(str(part) for part in parts if part != "")
+
+
+def _walked(
+    settings: type[BaseModel], location: tuple[str | int, ...]
+) -> tuple[list[str | int], list[type[BaseModel]]]:
+    """The parts of `location` that a recipe spells out, without pydantic's tags of unions; the models found there."""
+    models, kept, in_mapping = [settings], list[str | int](), False
     for part in location:
-        inner: list[type[BaseModel]] = []
-        for model in models:
-            field = model.model_fields.get(str(part))
-            if field is not None:
-                inner += _models_in(field.annotation)
-        models = inner or models
-    return sorted({name for model in models for name in model.model_fields})
+        chosen = [model for model in models if len(models) > 1 and part in _tags(model)]
+        fields = [model.model_fields[str(part)] for model in models if str(part) in model.model_fields]
+        if chosen:
+            models = chosen
+        elif fields:
+            kept.append(part)
+            models = [model for field in fields for model in _models_in(field.annotation)]
+            in_mapping = any(_has_mapping(field.annotation) for field in fields)
+        elif in_mapping or isinstance(part, int):
+            kept.append(part)
+            in_mapping = False
+    return kept, models
+
+
+def _tags(model: type[BaseModel]) -> list[str]:
+    """The literal names under which a model may be chosen in a union discriminated by `name`."""
+    field = model.model_fields.get("name")
+    return list(get_args(field.annotation)) if field is not None and get_origin(field.annotation) is Literal else []
+
+
+def _has_mapping(annotation: object) -> bool:
+    origin = get_origin(annotation)
+    return origin in (dict, Mapping) or any(_has_mapping(argument) for argument in get_args(annotation))
 
 
 def _models_in(annotation: object) -> list[type[BaseModel]]:

@@ -1,11 +1,11 @@
 """Accuracy of judged answers, overall and by group, with intervals that resample whole conversations."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from eval.checkers import Judged, JudgedConversation
-from eval.scores import Interval, mean_interval
+from eval.scores import Interval, mean_interval, proportion_interval
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Accuracy:
     overall: Interval
     strict: Interval
     by_category: dict[str, Interval]
+    by_intent: dict[str, Interval]
     by_turn: dict[str, Interval]
     reasons: dict[str, int]
     num_conversations: int
@@ -42,7 +43,8 @@ def accuracy(judged: Judged, *, seed: int) -> Accuracy | None:
     return Accuracy(
         overall=_interval([_right(conversation) for conversation in conversations], seed=seed),
         strict=_interval([_without_reasons(conversation) for conversation in conversations], seed=seed),
-        by_category=_grouped(conversations, lambda conversation, _: category_of(conversation), seed=seed),
+        by_category=_grouped(conversations, lambda one, turn: turn_fact(one, turn, name="category"), seed=seed),
+        by_intent=_grouped(conversations, lambda one, turn: turn_fact(one, turn, name="intent"), seed=seed),
         by_turn=_grouped(conversations, lambda _, turn: f"turn {turn + 1}", seed=seed),
         reasons=dict(Counter(reason for turn in turns for reason in turn.verdict.reasons).most_common()),
         num_conversations=len(conversations),
@@ -53,10 +55,13 @@ def accuracy(judged: Judged, *, seed: int) -> Accuracy | None:
     )
 
 
-def category_of(judged: JudgedConversation) -> str | None:
-    """The category that the facts name; None leaves the conversation out of every category."""
-    category = judged.conversation.facts.get("category")
-    return category if isinstance(category, str) else None
+def turn_fact(judged: JudgedConversation, turn: int, *, name: str) -> str | None:
+    """What `facts["turns"][turn]` says under `name`; None leaves the turn out of every group."""
+    turns = judged.conversation.facts.get("turns")
+    if not isinstance(turns, Sequence) or not 0 <= turn < len(turns) or not isinstance(turns[turn], Mapping):
+        return None
+    value = turns[turn].get(name)
+    return value if isinstance(value, str) else None
 
 
 def _right(judged: JudgedConversation) -> list[float]:
@@ -87,4 +92,8 @@ def _grouped(
 
 
 def _interval(clusters: Sequence[Sequence[float]], *, seed: int) -> Interval:
-    return mean_interval(clusters, seed=seed)
+    """The clustered interval; where all turns are alike, which leaves it no width, Wilson's over the conversations."""
+    means = {value for cluster in clusters for value in cluster}
+    if len(means) > 1:
+        return mean_interval(clusters, seed=seed)
+    return proportion_interval(round(means.pop()) * len(clusters), len(clusters))

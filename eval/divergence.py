@@ -23,11 +23,23 @@ from distill.models import LoadedModel, final_hidden_states, output_head, same_v
 from distill.numerics import log_softmax, segment_sum, token_log_probs
 from distill.objectives import divergence
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache import TeacherCache
+from distill.teacher_cache import TeacherCache, tokenizer_fingerprint
 
-MAX_BATCH_TOKENS = 8192
+
+@dataclass(frozen=True)
+class MemoryLimits:
+    """Padded tokens in a batch, and logits (tokens times vocabulary) in a block of the head's output."""
+
+    max_batch_tokens: int = 8192
+    max_logits: int = 2**24
+
+    def chunk_rows(self, *heads: OutputHead) -> int:
+        """How many tokens at once keep a block of logits within `max_logits`."""
+        return max(1, self.max_logits // max(head.weight.shape[0] for head in heads))
+
+
+DEFAULT_LIMITS = MemoryLimits()
 MAX_BATCH_ROWS = 64
-HEAD_CHUNK_VALUES = 2**24
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,8 @@ def kl_to_teacher(
     student: LoadedModel,
     teacher: LoadedModel | TeacherCache,
     examples: Sequence[TokenizedConversation | TokenizedSequence],
+    *,
+    limits: MemoryLimits = DEFAULT_LIMITS,
 ) -> TokenMean:
     r"""Mean of KL(teacher || student) over the completion tokens of `examples`.
 
@@ -60,6 +74,7 @@ def kl_to_teacher(
         student: the model to measure, quantized or not.
         teacher: a model, or a cache of codec `exact` that holds every example.
         examples: held-out conversations answered by the teacher; sequences where the teacher is a cache.
+        limits: how much is held at once; the figure does not depend on it.
 
     Raises:
         ModelError: teacher and student do not share one vocabulary.
@@ -67,7 +82,7 @@ def kl_to_teacher(
         DataError: there is no example, or a conversation is to be looked up in a cache.
     """
     if isinstance(teacher, TeacherCache):
-        return _kl_to_cache(student, teacher, examples)
+        return _kl_to_cache(student, teacher, examples, limits=limits)
     reason = same_vocabulary(teacher.tokenizer, student.tokenizer)
     if reason is not None:
         raise ModelError(
@@ -75,19 +90,23 @@ def kl_to_teacher(
             why=reason,
             fix="give the student the teacher's tokenizer, or leave this measurement out",
         )
+    teacher_head, student_head = output_head(teacher.model), output_head(student.model)
     sums = _Sums(len(examples))
-    for indices, batch in _batches(examples, pad_id=_pad_id(student)):
+    for indices, batch in _batches(examples, pad_id=_pad_id(student), limits=limits):
         teacher_hidden = _completion_hidden_states(teacher, batch)
         student_hidden = _completion_hidden_states(student, batch)
         values = _kl_of_hidden_states(
-            teacher_hidden, student_hidden, teacher_head=output_head(teacher.model), student_head=output_head(student.model)
+            teacher_hidden, student_hidden, teacher_head=teacher_head, student_head=student_head, limits=limits
         )
         sums.add(indices, batch, values)
     return sums.mean()
 
 
 def reference_perplexity(
-    loaded: LoadedModel, examples: Sequence[TokenizedConversation | TokenizedSequence]
+    loaded: LoadedModel,
+    examples: Sequence[TokenizedConversation | TokenizedSequence],
+    *,
+    limits: MemoryLimits = DEFAULT_LIMITS,
 ) -> TokenMean:
     """Mean negative log-probability of the completion tokens; its `perplexity` is e to it.
 
@@ -96,11 +115,11 @@ def reference_perplexity(
     """
     head = output_head(loaded.model)
     sums = _Sums(len(examples))
-    for indices, batch in _batches(examples, pad_id=_pad_id(loaded)):
+    for indices, batch in _batches(examples, pad_id=_pad_id(loaded), limits=limits):
         hidden_states = _completion_hidden_states(loaded, batch)
         targets = batch.target_ids[batch.completion_mask].to(hidden_states.device)
-        size = _chunk_rows(head)
-        chunks = zip(hidden_states.split(size), targets.split(size), strict=True)
+        size = limits.chunk_rows(head)
+        chunks = zip(torch.split(hidden_states, size), torch.split(targets, size), strict=True)
         with torch.inference_mode():
             values = torch.cat([-token_log_probs(head.logits(hidden), target) for hidden, target in chunks])
         sums.add(indices, batch, values)
@@ -154,22 +173,30 @@ class _Sums:
 
 
 def _kl_to_cache(
-    student: LoadedModel, cache: TeacherCache, examples: Sequence[TokenizedConversation | TokenizedSequence]
+    student: LoadedModel,
+    cache: TeacherCache,
+    examples: Sequence[TokenizedConversation | TokenizedSequence],
+    *,
+    limits: MemoryLimits,
 ) -> TokenMean:
+    sequences = [row for row in examples if isinstance(row, TokenizedSequence)]
+    if len(sequences) != len(examples):
+        raise DataError(
+            "a cache holds sequences, not whole conversations",
+            why="it is addressed by a prompt with one completion",
+            fix="pass the sequences the cache was made from, or a teacher model",
+        )
+    cache.require(tokenizer_fingerprint=tokenizer_fingerprint(student.tokenizer))
+    cache.require_sequences([sequence.sequence_id for sequence in sequences])
     head = output_head(student.model)
-    sums = _Sums(len(examples))
-    for indices, batch in _batches(examples, pad_id=_pad_id(student)):
-        if any(not isinstance(examples[index], TokenizedSequence) for index in indices):
-            raise DataError(
-                "a cache holds sequences, not whole conversations",
-                why="it is addressed by a prompt with one completion",
-                fix="pass the sequences the cache was made from, or a teacher model",
-            )
+    sums = _Sums(len(sequences))
+    for indices, batch in _batches(sequences, pad_id=_pad_id(student), limits=limits):
         counts = batch.completion_mask.sum(-1).tolist()
-        values = []
-        for hidden, sequence_id in zip(_completion_hidden_states(student, batch).split(counts), batch.row_ids, strict=True):
-            teacher_log_probs = cache[sequence_id].log_probs().to(hidden.device)
-            values.append(_kl_of_log_probs(teacher_log_probs, hidden, student_head=head))
+        hidden_states = torch.split(_completion_hidden_states(student, batch), counts)
+        values = [
+            _kl_of_logits(cache[sequence_id].log_probs().to(hidden.device), hidden, student_head=head)
+            for sequence_id, hidden in zip(batch.row_ids, hidden_states, strict=True)
+        ]
         sums.add(indices, batch, torch.cat(values))
     return sums.mean()
 
@@ -181,18 +208,19 @@ def _kl_of_hidden_states(
     *,
     teacher_head: OutputHead,
     student_head: OutputHead,
+    limits: MemoryLimits,
 ) -> Float[Tensor, " tokens"]:
-    size = min(_chunk_rows(teacher_head), _chunk_rows(student_head))
-    chunks = zip(teacher_hidden.split(size), student_hidden.split(size), strict=True)
+    size = limits.chunk_rows(teacher_head, student_head)
+    chunks = zip(torch.split(teacher_hidden, size), torch.split(student_hidden, size), strict=True)
     values = [
-        _kl_of_log_probs(teacher_head.logits(teacher).to(student.device), student, student_head=student_head)
+        _kl_of_logits(teacher_head.logits(teacher).to(student.device), student, student_head=student_head)
         for teacher, student in chunks
     ]
     return torch.cat(values)
 
 
 @torch.inference_mode()
-def _kl_of_log_probs(
+def _kl_of_logits(
     teacher_logits: Float[Tensor, "tokens teacher_vocab"],
     student_hidden: Float[Tensor, "tokens hidden"],
     *,
@@ -219,7 +247,7 @@ def _completion_hidden_states(loaded: LoadedModel, batch: SequenceBatch) -> Floa
 
 
 def _batches(
-    examples: Sequence[TokenizedConversation | TokenizedSequence], *, pad_id: int
+    examples: Sequence[TokenizedConversation | TokenizedSequence], *, pad_id: int, limits: MemoryLimits
 ) -> Iterator[tuple[list[int], SequenceBatch]]:
     if not examples:
         raise DataError("no conversation to measure on", fix="give at least one answered conversation")
@@ -227,15 +255,10 @@ def _batches(
         conversation_row(row) if isinstance(row, TokenizedConversation) else sequence_row(row) for row in examples
     ]
     lengths = [len(ids) for ids, _, _ in rows]
-    for indices in batches_by_length(lengths, max_tokens=MAX_BATCH_TOKENS, max_rows=MAX_BATCH_ROWS):
+    for indices in batches_by_length(lengths, max_tokens=limits.max_batch_tokens, max_rows=MAX_BATCH_ROWS):
         yield indices, pad_rows([rows[index] for index in indices], pad_id=pad_id)
 
 
 def _pad_id(loaded: LoadedModel) -> int:
     pad_id = loaded.tokenizer.pad_token_id
     return pad_id if isinstance(pad_id, int) else 0
-
-
-def _chunk_rows(head: OutputHead) -> int:
-    """How many tokens at once keep a block of logits within `HEAD_CHUNK_VALUES` numbers."""
-    return max(1, HEAD_CHUNK_VALUES // head.weight.shape[0])

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from eval.scores import Interval
 INK, SOFT, GRID, FIRST, SECOND = "#010a01", "#020a02", "#030a03", "#040a04", "#050a05"
 PAGE_COLOURS = {INK: "--ink", SOFT: "--soft", GRID: "--line", FIRST: "--first", SECOND: "--second"}
 LINE_COLOURS = (FIRST, SECOND)
-STYLE = {
+STYLE: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "distill",
     "font.size": 9.5,
@@ -34,6 +35,7 @@ STYLE = {
     "axes.unicode_minus": True,
 }
 SMOOTHED_STEPS_SHARE = 0.03
+FEW_POINTS = 20
 
 
 def curve_svg(
@@ -54,7 +56,8 @@ def curve_svg(
         for colour, (metric, label) in zip(LINE_COLOURS, names.items(), strict=False):
             steps = [row["step"] for row in rows if metric in row]
             values = [row[metric] for row in rows if metric in row]
-            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3)
+            marker = "o" if len(values) <= FEW_POINTS else ""
+            axes.plot(steps, values, color=colour, linewidth=0.8, alpha=0.3, marker=marker, markersize=3.5)
             axes.plot(steps, running_mean(values), color=colour, linewidth=1.8, label=label)
         if zero_line:
             axes.axhline(0.0, color=SOFT, linewidth=0.8, linestyle=(0, (3, 3)))
@@ -68,7 +71,7 @@ def curve_svg(
 def interval_svg(entries: Sequence[tuple[str, Interval]], *, title: str, key: str) -> str:
     """Shares with their intervals, one line each, first on top, in per cent."""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(7.4, 0.75 + 0.3 * len(entries)), layout="constrained")
+        figure = Figure(figsize=(10.8, 0.8 + 0.32 * len(entries)), layout="constrained")
         axes = figure.subplots()
         for position, (_, value) in enumerate(entries):
             axes.plot([100 * value.low, 100 * value.high], [position] * 2, color=FIRST, linewidth=2, alpha=0.55)
@@ -117,4 +120,4 @@ def _page_svg(figure: Figure, *, key: str, label: str) -> str:
 
 
 def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")

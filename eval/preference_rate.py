@@ -36,7 +36,9 @@ def preference_rate(student_right: RightTurns, teacher_right: RightTurns, *, see
         DataError: the two do not hold the same questions, or there is none.
     """
     _same_questions(student_right, teacher_right)
-    outcomes = [_sign(sum(student) - sum(teacher)) for student, teacher in zip(student_right, teacher_right, strict=True)]
+    outcomes = [
+        _sign(sum(student) - sum(teacher)) for student, teacher in zip(student_right, teacher_right, strict=True)
+    ]
     return PreferenceRate(
         num_wins=outcomes.count(1),
         num_ties=outcomes.count(0),

@@ -1,11 +1,11 @@
 """The result table of a run: one row a model, the figures with their intervals, and the paired comparison."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
-from eval.scores import Interval
+from eval.scores import Interval, PairedDifference
 
 HEADINGS = (
     "model",
@@ -56,6 +56,17 @@ class Comparison(Settings):
     num_questions: int
     level: float = 0.95
 
+    @classmethod
+    def of(cls, paired: PairedDifference, *, first: str, second: str) -> Self:
+        """The comparison of two named models from the paired difference of their answers."""
+        return cls(
+            first=first,
+            second=second,
+            difference=paired.difference,
+            p_value=paired.p_value,
+            num_questions=paired.num_clusters,
+        )
+
     @property
     def includes_zero(self) -> bool:
         """Whether the interval allows that the two are equal."""
@@ -89,11 +100,19 @@ class ResultTable(Settings):
         """The rows as text."""
         return [row.cells() for row in self.rows]
 
+    def sentences(self) -> list[str]:
+        """What stands under the table: the comparisons, and personality accuracies where they were measured."""
+        measured = [f"{row.model} {share(row.personality_accuracy)}" for row in self.rows if row.personality_accuracy]
+        personality = (
+            ["Accuracy in the asked personality's own words: " + "; ".join(measured) + "."] if measured else []
+        )
+        return [comparison.sentence() for comparison in self.comparisons] + personality
+
     def to_markdown(self) -> str:
-        """The table and the comparisons as Markdown."""
+        """The table and the sentences under it as Markdown."""
         lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in self.cells()]
-        return "\n".join([*lines, *(f"\n{comparison.sentence()}" for comparison in self.comparisons)]) + "\n"
+        return "\n".join([*lines, *(f"\n{sentence}" for sentence in self.sentences())]) + "\n"
 
 
 def write_results(path: Path, table: ResultTable) -> None:

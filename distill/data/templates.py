@@ -10,6 +10,7 @@ and never its question. Where no token of an answer is left, the result is None,
 """
 
 import functools
+import itertools
 import logging
 import re
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ CHAT_TEMPLATE = (
     "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}"
 )
 
-_MARKER = re.compile(r"\{%-?\s*(?:end)?generation\s*-?%\}")
+_MARKER = re.compile(r"\{%([-+]?)\s*(end)?generation\s*([-+]?)%\}")
 
 
 @runtime_checkable
@@ -63,10 +64,13 @@ class ChatTokenizer(Protocol):
     def __call__(self, text: str) -> Any:
         """Tokenizes text."""
 
+    def __hash__(self) -> int:
+        """Any hash will do."""
+
 
 def without_generation_markers(template: str) -> str:
     """The template without `{% generation %}` tags, for runtimes that do not know them; it renders the same text."""
-    return _MARKER.sub(lambda match: "{%- if true -%}" if "endgeneration" not in match[0] else "{%- endif -%}", template)
+    return _MARKER.sub(lambda tag: f"{{%{tag[1]} {'endif' if tag[2] else 'if true'} {tag[3]}%}}", template)
 
 
 def chat_template(tokenizer: ChatTokenizer) -> str:
@@ -98,6 +102,7 @@ def template_hash(tokenizer: ChatTokenizer) -> str:
 
 def render_prompt(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> list[int]:
     """Token ids of `messages`, ending where the assistant is to write."""
+    chat_template(tokenizer)
     return _ids(tokenizer, _text(tokenizer, messages, add_generation_prompt=True))
 
 
@@ -136,9 +141,7 @@ def tokenize_conversation(
     return TokenizedConversation(conversation.id, tuple(ids), tuple(mask))
 
 
-def tokenize_pair(
-    tokenizer: ChatTokenizer, pair: PreferencePair, *, max_length_tokens: int
-) -> TokenizedPair | None:
+def tokenize_pair(tokenizer: ChatTokenizer, pair: PreferencePair, *, max_length_tokens: int) -> TokenizedPair | None:
     """Both completions after one prompt; None where truncation leaves nothing of either."""
     chosen = tokenize_completion(tokenizer, pair.prompt, pair.chosen, max_length_tokens=max_length_tokens)
     rejected = tokenize_completion(tokenizer, pair.prompt, pair.rejected, max_length_tokens=max_length_tokens)
@@ -162,10 +165,9 @@ def tokenize_completion(
         return None
     whole = (*prompt, Message("assistant", completion))
     ids, mask = _by_prefixes(tokenizer, whole, only_last=True, where=f"answer {completion!r:.40}")
-    start = mask.index(True)
-    num_completion = sum(mask)
-    kept = ids[start : start + num_completion][: max(max_length_tokens - start, 0)]
-    return TokenizedSequence(tuple(ids[:start]), tuple(kept)) if kept else None
+    length = mask.index(True) if True in mask else len(ids)
+    kept = ids[length : length + sum(mask)][: max(max_length_tokens - length, 0)]
+    return TokenizedSequence(tuple(ids[:length]), tuple(kept)) if kept else None
 
 
 def _text(tokenizer: ChatTokenizer, messages: Sequence[Message], *, add_generation_prompt: bool) -> str:
@@ -183,9 +185,7 @@ def _ids(tokenizer: ChatTokenizer, text: str) -> list[int]:
 def _marked(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> tuple[list[int], list[bool]]:
     """Ids and the template's own marks."""
     chat: Any = tokenizer.apply_chat_template
-    encoded = chat(
-        [m.to_json() for m in messages], tokenize=True, return_dict=True, return_assistant_tokens_mask=True
-    )
+    encoded = chat([m.to_json() for m in messages], tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     return list(encoded["input_ids"]), [bool(flag) for flag in encoded["assistant_masks"]]
 
 
@@ -219,8 +219,8 @@ def _by_prefixes(
         after = _text(tokenizer, messages[: position + 1], add_generation_prompt=False)
         if not after.startswith(before) or not whole.startswith(after):
             raise DataError(
-                f"{where}: the chat template of {tokenizer.name_or_path or 'the tokenizer'} renders messages[{position}] "
-                "differently once it stands in a longer dialogue",
+                f"{where}: the chat template of {tokenizer.name_or_path or 'the tokenizer'} renders the dialogue "
+                f"differently up to messages[{position}] and as a whole",
                 why="the text up to an answer is no prefix of the whole, so the answer's tokens cannot be told apart",
                 fix="add {% generation %} markers to the template, or use one that does not rewrite earlier turns",
             )
@@ -235,26 +235,27 @@ def _joined(tokenizer: ChatTokenizer, whole: str, pieces: Sequence[str]) -> tupl
     The whole text is tokenized at once where its tokens respect the borders of the pieces. Where a merge crosses a
     border, pieces are tokenized one by one: so does generation, which never sees prompt and answer as one text.
     """
-    end_of_turn = end_of_turn_id(tokenizer)
     ids = _ids(tokenizer, whole)
-    ends = [len(_ids(tokenizer, "".join(pieces[: count + 1]))) for count in range(len(pieces))]
-    starts = [0, *ends[:-1]]
-    parts = [ids[start:stop] for start, stop in zip(starts, ends, strict=True)]
-    respected = all(
-        ids[:stop] == _ids(tokenizer, "".join(pieces[: count + 1])) for count, stop in enumerate(ends)
-    )
-    if not respected:
+    prefixes = [_ids(tokenizer, "".join(pieces[: count + 1])) for count in range(len(pieces) - 1)] + [ids]
+    if all(ids[: len(prefix)] == prefix for prefix in prefixes):
+        borders = [0, *(len(prefix) for prefix in prefixes)]
+        parts = [ids[start:stop] for start, stop in itertools.pairwise(borders)]
+    else:
         parts = [_ids(tokenizer, piece) for piece in pieces]
-    ids, mask = [], []
-    for count, part in enumerate(parts):
-        is_answer = count % 2 == 1
-        marks = _ending_at(part, [is_answer] * len(part), end_of_turn=end_of_turn)
+    return _marked_parts(parts, end_of_turn=end_of_turn_id(tokenizer))
+
+
+def _marked_parts(parts: Sequence[list[int]], *, end_of_turn: int) -> tuple[list[int], list[bool]]:
+    """Joins parts, of which every second one is the assistant's."""
+    ids: list[int] = []
+    mask: list[bool] = []
+    for number, part in enumerate(parts):
         ids += part
-        mask += marks
+        mask += _ending_at(part, [number % 2 == 1] * len(part), end_of_turn=end_of_turn)
     return ids, mask
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _end_of_turn_id(tokenizer: ChatTokenizer, template: str) -> int:
     answer = "yes"
     rendered = _text(tokenizer, [Message("user", "no"), Message("assistant", answer)], add_generation_prompt=False)
@@ -270,7 +271,7 @@ def _end_of_turn_id(tokenizer: ChatTokenizer, template: str) -> int:
     )
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _say_prefix_rendering(name: str, template: str) -> None:
     """Logs once for each template that its marks come from prefix rendering."""
     log.warning(

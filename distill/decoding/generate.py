@@ -2,24 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, cast
+from typing import Literal, Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.data.records import Message
 from distill.data.templates import render_prompt
+from distill.decoding.batch import RunningBatch
 from distill.decoding.sampling import SamplingSettings, next_tokens, prompt_draws
 from distill.models.adapters import without_adapters
 from distill.models.load import LoadedModel
 from distill.models.stopping import end_ids
-
-if TYPE_CHECKING:
-    from transformers import DynamicCache
-
-# Finished rows are taken out of the batch once they are this share of it: each time costs one copy of the cache.
-FINISHED_SHARE_TO_DROP = 0.2
 
 
 @dataclass(frozen=True)
@@ -82,26 +77,27 @@ class TransformersGenerator:
     def _answer_batch(
         self, prompts: list[Sequence[int]], draws: Float[Tensor, "batch sequence"], settings: SamplingSettings
     ) -> list[list[int]]:
-        device = self._model.device
-        state = _Batch.of(prompts, device=device, model=self._model)
-        draws, end = draws.to(device), self._end_ids.to(device)
+        batch = RunningBatch.start(prompts, model=self._model)
+        draws, ends = draws.to(self._model.device), self._end_ids.to(self._model.device)
         answers: list[list[int]] = [[] for _ in prompts]
         for step in range(settings.max_new_tokens):
-            tokens = next_tokens(state.logits, draws[state.rows, step], settings=settings)
-            is_finished = torch.isin(tokens, end) | state.is_finished
-            for row, token, was_finished in zip(
-                state.rows.tolist(), tokens.tolist(), state.is_finished.tolist(), strict=True
-            ):
-                if not was_finished:
-                    answers[row].append(token)
-            state.is_finished = is_finished
-            if step + 1 == settings.max_new_tokens or bool(is_finished.all()):
+            tokens = next_tokens(batch.logits, draws[batch.rows, step], settings=settings)
+            _append(answers, batch, tokens)
+            batch.is_finished |= torch.isin(tokens, ends)
+            if step + 1 == settings.max_new_tokens or bool(batch.is_finished.all()):
                 break
-            tokens = state.drop_finished(tokens)
-            state.advance(tokens, self._model)
+            kept = batch.drop_finished()
+            batch.advance(tokens if kept is None else tokens[kept], model=self._model)
         return answers
 
     def _generation(self, ids: list[int]) -> Generation:
         is_stopped = bool(ids) and ids[-1] in self._end_ids.tolist()
         text = self._tokenizer.decode(ids, skip_special_tokens=True)
         return Generation(str(text), len(ids), "stop" if is_stopped else "length")
+
+
+def _append(answers: list[list[int]], batch: RunningBatch, tokens: Int[Tensor, " batch"]) -> None:
+    """Adds each running row's token to its answer."""
+    for row, token, is_finished in zip(batch.rows.tolist(), tokens.tolist(), batch.is_finished.tolist(), strict=True):
+        if not is_finished:
+            answers[row].append(token)

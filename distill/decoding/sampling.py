@@ -44,9 +44,7 @@ def next_tokens(
     return torch.where(tokens == logits.shape[-1], probs.argmax(-1), tokens)
 
 
-def kept_logits(
-    logits: Float[Tensor, "batch vocab"], *, settings: SamplingSettings
-) -> Float[Tensor, "batch vocab"]:
+def kept_logits(logits: Float[Tensor, "batch vocab"], *, settings: SamplingSettings) -> Float[Tensor, "batch vocab"]:
     """`logits` with -inf in place of the tokens that top-k and top-p leave out; the likeliest always stays."""
     if 0 < settings.top_k < logits.shape[-1]:
         lowest = logits.topk(settings.top_k, dim=-1).values[:, -1:]
@@ -60,9 +58,7 @@ def kept_logits(
     return logits
 
 
-def prompt_draws(
-    prompts: Sequence[Sequence[int]], *, num_draws: int, seed: int
-) -> Float[Tensor, "batch sequence"]:
+def prompt_draws(prompts: Sequence[Sequence[int]], *, num_draws: int, seed: int) -> Float[Tensor, "batch sequence"]:
     """Uniform draws in [0, 1) for each prompt, seeded by `seed`, its ids, and how often it came before."""
     seen: dict[tuple[int, ...], int] = {}
     rows = []

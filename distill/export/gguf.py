@@ -1,5 +1,6 @@
-"""A checkpoint folder written as one GGUF file for llama.cpp, and its weights read back."""
+"""A checkpoint folder written as one GGUF file for llama.cpp."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,19 +9,11 @@ from typing import Literal
 
 import gguf
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from distill.errors import DataError, ExportError
-from distill.export.gguf_layout import (
-    Layout,
-    gguf_name,
-    layout_of,
-    with_rows_for_llama_cpp,
-    with_rows_for_transformers,
-)
+from distill.export.gguf_layout import Layout, gguf_name, layout_of, with_rows_for_llama_cpp
 from distill.export.gguf_vocabulary import Vocabulary, read_vocabulary
 from distill.files import read_json, replacing_file
 
@@ -77,23 +70,6 @@ def write_gguf(folder: Path, path: Path, *, file_type: FileType) -> GgufReport:
     return GgufReport(path, file_type, dict(sorted(histogram.items())), bits / num_weights)
 
 
-def read_gguf_weights(path: Path, *, config_folder: Path) -> dict[str, Tensor]:
-    """The file's weights, decoded to float32 under the checkpoint's own names and row order.
-
-    Args:
-        config_folder: the checkpoint the file was written from.
-    """
-    layout, sources = _layout_and_sources(config_folder)
-    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
-    weights = {}
-    for source in sources:
-        tensor = stored[gguf_name(source.name)]
-        values = gguf.dequantize(np.asarray(tensor.data), tensor.tensor_type).reshape(source.shape)
-        rows = with_rows_for_transformers(values.astype(np.float32), source.name, layout)
-        weights[source.name] = torch.from_numpy(np.ascontiguousarray(rows))
-    return weights
-
-
 @dataclass(frozen=True)
 class _Source:
     """One tensor of the checkpoint, still on disk."""
@@ -104,7 +80,7 @@ class _Source:
 
     @property
     def num_weights(self) -> int:
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     def load(self) -> NDArray[np.float32]:
         with safe_open(self.file, framework="pt") as handle:
@@ -211,4 +187,4 @@ def _storage_type(source: _Source, file_type: FileType) -> gguf.GGMLQuantization
 
 def _stored_bytes(shape: tuple[int, ...], kind: gguf.GGMLQuantizationType) -> int:
     block_size, block_bytes = gguf.GGML_QUANT_SIZES[kind]
-    return int(np.prod(shape)) // block_size * block_bytes
+    return math.prod(shape) // int(block_size) * int(block_bytes)

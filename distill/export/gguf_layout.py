@@ -118,15 +118,6 @@ def with_rows_for_llama_cpp(values: NDArray[np.float32], name: str, layout: Layo
     return halves.swapaxes(1, 2).reshape(values.shape)
 
 
-def with_rows_for_transformers(values: NDArray[np.float32], name: str, layout: Layout) -> NDArray[np.float32]:
-    """The inverse of `with_rows_for_llama_cpp`."""
-    heads = _num_rotated_heads(name, layout)
-    if heads is None:
-        return values
-    pairs = values.reshape(heads, layout.head_dim // 2, 2, *values.shape[1:])
-    return pairs.swapaxes(1, 2).reshape(values.shape)
-
-
 def _num_rotated_heads(name: str, layout: Layout) -> int | None:
     if layout.architecture != "llama":
         return None
@@ -155,7 +146,7 @@ def _rope(config: Mapping[str, object]) -> tuple[float, float]:
         rope |= value if isinstance(value, dict) else {}
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind not in ("default", "linear"):
-        raise ExportError(f"config.json: rope_type is {kind!r}", why="only default and linear rotary scaling are written")
+        raise ExportError(f"config.json: rope_type is {kind!r}", why="only default and linear ones are written")
     theta = rope.get("rope_theta", config.get("rope_theta", 10000.0))
     return float(str(theta)), float(str(rope.get("factor", 1.0))) if kind == "linear" else 1.0
 

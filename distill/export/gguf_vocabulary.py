@@ -1,4 +1,4 @@
-"""A byte-level BPE tokenizer folder as llama.cpp wants it: tokens, types, merges, special ids, pre-tokenizer, template."""
+"""A byte-level BPE tokenizer as llama.cpp wants it: tokens, types, merges, special ids, pre-tokenizer, template."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ _QWEN2_PATTERN = (
 )
 _LLAMA3_PATTERN = _QWEN2_PATTERN.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
 
-# What splits the text before BPE, as read from tokenizer.json -> (llama.cpp's name for it, whether whole words skip merges).
+# What cuts text before BPE, as tokenizer.json says it -> llama.cpp's name, and whether known words skip the merges.
 PRE_TOKENIZERS: dict[tuple[str, ...], tuple[str, bool]] = {
     ("byte-level-words",): ("gpt-2", False),
     ("digits", "byte-level-words"): ("smollm", False),
@@ -79,14 +79,16 @@ def _read(path: Path) -> dict[str, object]:
     try:
         return read_json(path)
     except DataError as error:
-        raise ExportError(error.what, why="GGUF carries its tokenizer inside", fix="save the tokenizer beside") from error
+        raise ExportError(error.what, why="GGUF carries its tokenizer", fix="save the tokenizer too") from error
 
 
 def _model(tokenizer: Mapping[str, object]) -> Mapping:  # type: ignore[type-arg]
     model = tokenizer.get("model")
     if not isinstance(model, Mapping) or model.get("type") != "BPE" or model.get("byte_fallback"):
         kind = model.get("type") if isinstance(model, Mapping) else model
-        raise ExportError(f"tokenizer.json holds a {kind} model", why="only byte-level BPE tokenizers are written to GGUF")
+        raise ExportError(f"tokenizer.json holds a {kind} model", why="only byte-level BPE is written to GGUF")
+    if not model.get("merges"):
+        raise ExportError("tokenizer.json has no merges", why="llama.cpp does not load such a vocabulary")
     return model
 
 
@@ -152,16 +154,15 @@ def _end_ids(folder: Path, config: Mapping[str, object], id_of: Mapping[str, int
     for name in ("generation_config.json", "config.json"):
         if (folder / name).exists():
             value = _read(folder / name).get("eos_token_id")
-            listed = value if isinstance(value, list) else [] if value is None else [value]
-            ends += [index for index in listed if index not in ends]
+            listed = value if isinstance(value, list) else [value]
+            ends += [index for index in listed if isinstance(index, int) and index not in ends]
     if len(ends) > 3:
         raise ExportError(f"{len(ends)} end tokens: {ends}", why="GGUF has room for three", fix="name at most three")
     return ends
 
 
 def _special_id(config: Mapping[str, object], key: str, id_of: Mapping[str, int]) -> int | None:
-    token = config.get(key)
-    content = token.get("content") if isinstance(token, Mapping) else token
+    content = _content(config.get(key))
     if content is None:
         return None
     if content not in id_of:

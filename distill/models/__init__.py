@@ -2,8 +2,9 @@
 
 from distill.models.adapters import LanguageModel, LoraSettings, add_lora, without_adapters
 from distill.models.head import final_hidden_states, output_head
-from distill.models.load import DTYPES, DtypeName, LoadedModel, Quantization, is_quantized, load_model, resolved_device
-from distill.models.prune import PruneSettings
+from distill.models.load import DTYPES, DtypeName, LoadedModel, load_model, resolved_device
+from distill.models.prune import PruneSettings, prune
+from distill.models.quantized import Quantization, is_quantized
 from distill.models.save import folder_size_bytes, save_model, save_tokenizer
 from distill.models.scratch import ScratchSettings, new_model
 from distill.models.settings import ModelSettings, load
@@ -11,7 +12,7 @@ from distill.models.size import count_parameters
 from distill.models.source import ModelSource, find_source
 from distill.models.stopping import end_ids, set_special_ids
 from distill.models.student import StudentModule
-from distill.models.tokenizer import load_tokenizer, train_tokenizer
+from distill.models.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from distill.models.vocabulary import same_vocabulary
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Quantization",
     "ScratchSettings",
     "StudentModule",
+    "Tokenizer",
     "add_lora",
     "count_parameters",
     "end_ids",
@@ -38,6 +40,7 @@ __all__ = [
     "load_tokenizer",
     "new_model",
     "output_head",
+    "prune",
     "resolved_device",
     "same_vocabulary",
     "save_model",

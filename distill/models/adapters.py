@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, Union, cast
 from pydantic import Field
 
 from distill.errors import ModelError
+from distill.models.quiet import quietly
 from distill.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def add_lora(model: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
         task_type="CAUSAL_LM",
     )
     try:
-        return cast("PeftModel", get_peft_model(model, config))
+        with quietly():
+            return cast("PeftModel", get_peft_model(model, config))
     except ValueError as error:
         raise ModelError(
             f"lora.target_modules is {targets!r}", why=str(error), fix="name modules of this model, or all-linear"

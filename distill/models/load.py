@@ -10,6 +10,8 @@ import torch
 from distill.errors import ModelError
 from distill.files import fingerprint
 from distill.models.adapters import LanguageModel
+from distill.models.quantized import Quantization, is_quantized, keep_weights_as_loaded, quantization_config
+from distill.models.quiet import quietly
 from distill.models.source import ModelSource, adapter_base, find_source
 from distill.models.stopping import set_special_ids
 from distill.models.tokenizer import load_tokenizer
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DtypeName = Literal["float32", "bfloat16", "float16"]
-Quantization = Literal["nf4", "int8"]
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
@@ -61,12 +62,11 @@ def load_model(
     source = find_source(folder_or_id, revision=revision)
     if source.kind == "adapter":
         return _load_adapters(source, dtype=dtype, device=device, quantization=quantization)
-    tokenizer = _gguf_tokenizer(source) if source.kind == "gguf" else load_tokenizer(source.folder)
+    tokenizer = load_tokenizer(source.folder)
     require_chat_template(tokenizer, source.folder)
     model = _build(source, dtype=dtype, device=resolved_device(device), quantization=quantization)
     set_special_ids(model, tokenizer)
-    print_name = fingerprint([source.fingerprint, dtype, quantization])
-    return LoadedModel(model.eval(), tokenizer, source.name, print_name)
+    return LoadedModel(model.eval(), tokenizer, source.name, fingerprint([source.fingerprint, dtype, quantization]))
 
 
 def resolved_device(device: str) -> str:
@@ -109,52 +109,20 @@ def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quanti
     else:
         arguments["use_safetensors"] = True
     if quantization is not None:
-        arguments |= {"quantization_config": _quantization_config(quantization, dtype), "device_map": {"": device}}
+        arguments["quantization_config"] = quantization_config(quantization, DTYPES[dtype])
+        arguments["device_map"] = {"": device}
     folder = source.folder.parent if source.kind == "gguf" else source.folder
     try:
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **arguments)
+        with quietly():
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **arguments)
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         raise ModelError(
             f"the model in {source.folder} cannot be built",
             why=(str(error).strip().splitlines() or [type(error).__name__])[0],
             fix="check its config.json against its weights",
         ) from error
-    _keep_packed_weights(model)
-    return model if is_quantized(model) else cast("PreTrainedModel", model.to(device))  # type: ignore[arg-type]
-
-
-def is_quantized(model: LanguageModel) -> bool:
-    """Whether bitsandbytes holds the linear layers' weights."""
-    return bool(getattr(model, "is_loaded_in_4bit", False) or getattr(model, "is_loaded_in_8bit", False))
-
-
-def _quantization_config(quantization: Quantization, dtype: str) -> object:
-    from transformers import BitsAndBytesConfig
-
-    if quantization == "int8":
-        return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=DTYPES[dtype]
-    )
-
-
-def _keep_packed_weights(model: "PreTrainedModel") -> None:
-    """Keeps bitsandbytes from repacking 4-bit weights at the first forward on CPUs with AVX512_BF16.
-
-    Repacked weights are saved and dequantized as garbage (bitsandbytes 0.49.2 to 0.50.2).
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
-
-
-def _gguf_tokenizer(source: ModelSource) -> "PreTrainedTokenizerBase":
-    from transformers import AutoTokenizer
-
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-        str(source.folder.parent), gguf_file=source.folder.name, local_files_only=True
-    )
-    return tokenizer
+    keep_weights_as_loaded(model)
+    return model if is_quantized(model) else cast("PreTrainedModel", model.to(device))
 
 
 def _load_adapters(
@@ -163,7 +131,7 @@ def _load_adapters(
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-    base = load_model(_base_path(source), dtype=dtype, device=device, quantization=quantization)
+    base = load_model(adapter_base(source), dtype=dtype, device=device, quantization=quantization)
     if not isinstance(base.model, PreTrainedModel):
         raise ModelError(
             f"{source.folder} holds adapters for {base.source}, which are adapters themselves",
@@ -171,17 +139,10 @@ def _load_adapters(
             fix=f"merge {base.source} first (distill export MODEL --formats safetensors)",
         )
     try:
-        model = PeftModel.from_pretrained(base.model, str(source.folder), is_trainable=False, use_safetensors=True)
+        with quietly():
+            model = PeftModel.from_pretrained(base.model, str(source.folder), is_trainable=False, use_safetensors=True)
     except (ValueError, OSError, KeyError, RuntimeError) as error:
         raise ModelError(f"the adapters in {source.folder} do not fit {base.source}", why=str(error)) from error
-    own = (source.folder / "tokenizer.json").exists()
-    tokenizer = load_tokenizer(source.folder) if own else base.tokenizer
+    tokenizer = load_tokenizer(source.folder)
     set_special_ids(base.model, tokenizer)
     return LoadedModel(model.eval(), tokenizer, source.name, fingerprint([base.fingerprint, source.fingerprint]))
-
-
-def _base_path(source: ModelSource) -> str | Path:
-    """The base as named; a relative path that does not exist here is tried beside the adapters."""
-    base = adapter_base(source)
-    beside = source.folder / base
-    return beside if not Path(base).exists() and beside.exists() else base

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distill.files import replacing_folder
 from distill.models.adapters import LanguageModel
+from distill.models.quiet import quietly
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -36,19 +37,14 @@ def save_model(
         dtype: storage type of floating weights; `None` keeps theirs.
         state_dict: weights to save in place of the model's own, for a model whose weights are spread over processes.
     """
-    weights = dict(model.state_dict() if state_dict is None else state_dict)
-    stored = weights if dtype is None else _cast(weights, dtype)
-    own_dtype = model.config.dtype
+    weights = None if state_dict is None else dict(state_dict)
+    if dtype is not None:
+        weights = _cast(weights or model.state_dict(), dtype)
     with replacing_folder(folder) as partial:
-        try:
-            if dtype is not None:
-                model.config.dtype = dtype
-            if dtype is None and state_dict is None:
-                model.save_pretrained(str(partial))
-            else:
-                model.save_pretrained(str(partial), state_dict=stored)
-        finally:
-            model.config.dtype = own_dtype
+        with quietly():
+            model.save_pretrained(str(partial), state_dict=weights)
+        if dtype is not None:
+            _say_dtype(partial / "config.json", dtype)
         save_tokenizer(tokenizer, partial)
         for path in partial.rglob("*"):
             if path.is_file():
@@ -63,6 +59,13 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     if isinstance(tokenizer.chat_template, str):
         config["chat_template"] = tokenizer.chat_template
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _say_dtype(path: Path, dtype: torch.dtype) -> None:
+    """Writes the stored dtype into a configuration, which knows the model's own only."""
+    if path.exists():
+        config = json.loads(path.read_text(encoding="utf-8")) | {"dtype": str(dtype).removeprefix("torch.")}
+        path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def folder_size_bytes(folder: Path) -> int:

@@ -7,8 +7,9 @@ from pydantic import Field, model_validator
 
 from distill.errors import ModelError
 from distill.models.adapters import LoraSettings
-from distill.models.load import DtypeName, LoadedModel, Quantization, load_model
+from distill.models.load import DtypeName, LoadedModel, load_model
 from distill.models.prune import PruneSettings
+from distill.models.quantized import Quantization
 from distill.models.scratch import ScratchSettings
 from distill.settings import Settings
 
@@ -31,7 +32,8 @@ class ModelSettings(Settings):
     def _one_origin(self) -> Self:
         given = [name for name in ("path", "recipe", "scratch", "prune") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"exactly one of path, recipe, scratch, prune is needed, not {' and '.join(given) or 'none'}")
+            found = " and ".join(given) or "none"
+            raise ValueError(f"exactly one of path, recipe, scratch, prune is needed, not {found}")
         if self.tokenizer_vocab_size is not None and self.scratch is None:
             raise ValueError("tokenizer_vocab_size needs scratch: a model that exists has its tokenizer")
         return self

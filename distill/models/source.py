@@ -40,32 +40,41 @@ def find_source(name: str | Path, *, revision: str | None = None) -> ModelSource
     Raises:
         ModelError: nothing is there, or what is there is no model, is pickled, or is damaged.
     """
+    source = locate(name, revision=revision)
+    if source.kind != "gguf":
+        read_model_json(source.folder / ("adapter_config.json" if source.kind == "adapter" else "config.json"))
+        _check_weights(source.folder)
+    return source
+
+
+def locate(name: str | Path, *, revision: str | None = None) -> ModelSource:
+    """Finds a model as `find_source` does, without a look at its configuration and weights.
+
+    Raises:
+        ModelError: nothing is there.
+    """
     folder = _folder_of(name, revision=revision)
     if folder.suffix == ".gguf" and folder.is_file():
         return ModelSource(str(name), folder, "gguf")
     is_adapter = (folder / "adapter_config.json").exists() and not (folder / "config.json").exists()
-    if is_adapter:
-        _read_config(folder / "adapter_config.json")
-    else:
-        _read_config(folder / "config.json")
-    _check_weights(folder)
     return ModelSource(str(name), folder, "adapter" if is_adapter else "model")
 
 
-def adapter_base(source: ModelSource) -> str:
-    """The model that a folder of adapters was trained on.
+def adapter_base(source: ModelSource) -> str | Path:
+    """The model that a folder of adapters was trained on; a relative path is also looked for beside the adapters.
 
     Raises:
         ModelError: the folder does not name it.
     """
-    base = _read_config(source.folder / "adapter_config.json").get("base_model_name_or_path")
+    base = read_model_json(source.folder / "adapter_config.json").get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
         raise ModelError(
             f"{source.folder / 'adapter_config.json'} names no base model",
             why="adapters are nothing without the weights they change",
             fix="set base_model_name_or_path to the folder of the base model",
         )
-    return base
+    beside = source.folder / base
+    return beside if not Path(base).exists() and beside.exists() else base
 
 
 def _folder_of(name: str | Path, *, revision: str | None) -> Path:
@@ -100,7 +109,12 @@ def _downloaded(hub_id: str, *, revision: str | None) -> Path:
         ) from error
 
 
-def _read_config(path: Path) -> dict[str, object]:
+def read_model_json(path: Path) -> dict[str, object]:
+    """Reads one of a model folder's JSON files.
+
+    Raises:
+        ModelError: it is missing or damaged.
+    """
     if not path.exists():
         raise ModelError(
             f"{path.parent} is not a model folder", why=f"it has no {path.name}", fix="name the folder that holds it"

@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
+from distill.data.templates import END_OF_TURN, PAD, SPECIAL_TOKENS
 from distill.errors import ModelError
+from distill.models.quiet import quietly
+from distill.models.source import adapter_base, locate, read_model_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+Tokenizer: TypeAlias = "PreTrainedTokenizerBase"
 
 # How GPT-2 (Radford et al. 2019) and Qwen2 cut text before byte-pair merges; llama.cpp calls them `gpt-2` and `qwen2`.
 GPT2_PIECES = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -18,6 +24,7 @@ QWEN2_PIECES = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 NUM_BYTES = 256
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json")
 
 
 def train_tokenizer(
@@ -25,9 +32,9 @@ def train_tokenizer(
     *,
     vocab_size: int,
     chat_template: str,
-    special_tokens: Sequence[str],
-    end_of_turn: str,
-    pad: str,
+    special_tokens: Sequence[str] = SPECIAL_TOKENS,
+    end_of_turn: str = END_OF_TURN,
+    pad: str = PAD,
     architecture: Literal["llama", "qwen2"] = "llama",
 ) -> "PreTrainedTokenizerFast":
     """Trains a byte-level BPE tokenizer in which every ASCII digit is a token of its own.
@@ -56,7 +63,7 @@ def train_tokenizer(
             why=f"{NUM_BYTES} bytes and {len(special_tokens)} special tokens need a place",
             fix=f"tokenizer_vocab_size={NUM_BYTES + len(special_tokens) + 256} or more",
         )
-    tokenizer = Tokenizer(BPE())
+    tokenizer = tokenizers.Tokenizer(BPE())
     if architecture == "qwen2":
         tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = _pieces(QWEN2_PIECES if architecture == "qwen2" else GPT2_PIECES, "[0-9]")
@@ -75,6 +82,8 @@ def train_tokenizer(
         tokenizer_object=tokenizer,
         eos_token=end_of_turn,
         pad_token=pad,
+        # No byte is unknown; but without a name for it, Qwen2's tokenizer class adds a token when it is loaded.
+        unk_token=pad if architecture == "qwen2" else None,
         clean_up_tokenization_spaces=False,
     )
     wrapped.chat_template = chat_template
@@ -87,27 +96,34 @@ def _pieces(*patterns: str) -> pre_tokenizers.Sequence:
     return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def load_tokenizer(folder: str | Path) -> "PreTrainedTokenizerBase":
-    """Loads the tokenizer of a model folder.
+def load_tokenizer(folder_or_id: str | Path, *, revision: str | None = None) -> Tokenizer:
+    """Loads a model's tokenizer; adapters without one of their own have their base's.
 
     Raises:
-        ModelError: there is no tokenizer, or its files are damaged.
+        ModelError: there is no model or no tokenizer, or its files are damaged.
     """
     from transformers import AutoTokenizer
 
-    folder = Path(folder)
-    if not any((folder / name).exists() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
+    source = locate(folder_or_id, revision=revision)
+    folder = source.folder
+    arguments: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    if source.kind == "gguf":
+        folder, arguments = folder.parent, {**arguments, "gguf_file": folder.name}
+    elif not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        if source.kind == "adapter":
+            return load_tokenizer(adapter_base(source))
         raise ModelError(
             f"{folder} has no tokenizer",
-            why="none of tokenizer.json, tokenizer.model, vocab.json is there",
+            why=f"none of {', '.join(_TOKENIZER_FILES)} is there",
             fix="copy the tokenizer files of the model it was trained from into the folder",
         )
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        if path.exists():
+            read_model_json(path)
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (ValueError, OSError, KeyError, TypeError) as error:
-        raise ModelError(f"the tokenizer in {folder} cannot be read", why=_first_line(error)) from error
+        with quietly():
+            tokenizer: Tokenizer = AutoTokenizer.from_pretrained(str(folder), **arguments)
+    except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"the tokenizer in {folder} cannot be read", why=why, fix="copy the model again") from error
     return tokenizer
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from distill.errors import RecipeError
 from distill.numerics import widened
+from distill.objectives.alpha_beta import alpha_beta
 
 DivergenceName = Literal[
     "forward_kl",
@@ -183,46 +184,6 @@ def skew_reverse_kl(
     return _kl(student, _log_mixture(student, teacher, share=alpha))
 
 
-def alpha_beta(
-    teacher_log_probs: Float[Tensor, "*positions vocab"],
-    student_log_probs: Float[Tensor, "*positions vocab"],
-    *,
-    alpha: float = 0.5,
-    beta: float = 0.5,
-) -> Float[Tensor, "*positions"]:
-    r"""The alpha-beta divergence, with s = alpha + beta.
-
-    .. math:: -\frac1{\alpha\beta} \sum_v \left[ p^\alpha q^\beta - \frac\alpha s p^s - \frac\beta s q^s \right]
-
-    (1, 0) is forward KL, (0, 1) reverse KL, (1/2, 1/2) is :math:`2 \sum (\sqrt p - \sqrt q)^2` and (0, 0) is
-    :math:`\tfrac12 \sum (\log q - \log p)^2`; wherever alpha, beta or s is zero the limit is taken. With
-    :math:`d = \log q - \log p` and :math:`\varphi_c = (e^{cd} - 1)/c` each term equals
-    :math:`p^s (\varphi_s - \varphi_\beta) / \alpha`, which needs no cancelling of large numbers as beta or s
-    approaches zero; where alpha is the smaller, the same with the roles exchanged.
-
-    Args:
-        alpha: power of the teacher's probability.
-        beta: power of the student's probability.
-
-    Source:
-        Wang et al. 2025 (ABKD), arXiv:2505.04560, def. 3.1; limits: Cichocki, Cruces & Amari 2011,
-        Entropy 13(1), eq. 10.
-    """
-    for name, value in (("alpha", alpha), ("beta", beta)):
-        if not math.isfinite(value):
-            raise RecipeError(f"alpha_beta: {name} is {value}", why="a power is a finite number", fix=f"{name}=0.5")
-    teacher, student = _detached_and_widened(teacher_log_probs, student_log_probs)
-    both = (teacher > -torch.inf) & (student > -torch.inf)
-    safe_teacher, safe_student = torch.where(both, teacher, 0.0), torch.where(both, student, 0.0)
-    if abs(alpha) >= abs(beta):
-        terms = _alpha_beta_terms(safe_teacher, safe_student, alpha=alpha, beta=beta)
-    else:
-        terms = _alpha_beta_terms(safe_student, safe_teacher, alpha=beta, beta=alpha)
-    lonely_teacher = _alpha_beta_edge(teacher, own=beta, other=alpha, only=(teacher > -torch.inf) & ~both)
-    lonely_student = _alpha_beta_edge(student, own=alpha, other=beta, only=(student > -torch.inf) & ~both)
-    return (torch.where(both, terms, 0.0) + lonely_teacher + lonely_student).sum(-1)
-
-
 @dataclass(frozen=True)
 class Divergence:
     """A row of the table: the function and the names of its parameters."""
@@ -231,7 +192,7 @@ class Divergence:
     parameters: tuple[str, ...] = ()
 
 
-DIVERGENCES: dict[DivergenceName, Divergence] = {
+DIVERGENCES: dict[str, Divergence] = {
     "forward_kl": Divergence(forward_kl),
     "reverse_kl": Divergence(reverse_kl),
     "jensen_shannon": Divergence(jensen_shannon, ("beta",)),
@@ -271,19 +232,16 @@ def named_divergence(name: str, **parameters: float) -> Callable[[Tensor, Tensor
     Raises:
         RecipeError: there is no such divergence, it has no such parameter, or the value is out of range.
     """
-    known: dict[str, Divergence] = {**DIVERGENCES}
-    if name not in known:
-        raise RecipeError(f"divergence {name!r} is not known", fix=_suggestion(name, list(known)))
-    row = known[name]
+    if name not in DIVERGENCES:
+        raise RecipeError(f"divergence {name!r} is not known", fix=_suggestion(name, list(DIVERGENCES)))
+    row = DIVERGENCES[name]
     for parameter in parameters:
         if parameter not in row.parameters:
             fix = _suggestion(parameter, list(row.parameters)) if row.parameters else f"leave {parameter} out"
             raise RecipeError(f"divergence {name} has no parameter {parameter!r}", fix=fix)
     one_token = torch.zeros(1)
     row.function(one_token, one_token, **parameters)
-    return lambda teacher_log_probs, student_log_probs: row.function(
-        teacher_log_probs, student_log_probs, **parameters
-    )
+    return lambda teacher_log_probs, student_log_probs: row.function(teacher_log_probs, student_log_probs, **parameters)
 
 
 def _suggestion(wrong: str, known: list[str]) -> str:
@@ -330,31 +288,3 @@ def _pearson(
     log_ratio = torch.where(possible, log_p, 0.0) - log_q
     terms = (log_q + 2.0 * log_ratio.clamp_min(0.0)).exp() * torch.expm1(-log_ratio.abs()).square()
     return torch.where(infinite, torch.inf, torch.where(possible, terms, 0.0)).sum(-1)
-
-
-def _alpha_beta_terms(
-    log_p: Float[Tensor, "*positions vocab"], log_q: Float[Tensor, "*positions vocab"], *, alpha: float, beta: float
-) -> Float[Tensor, "*positions vocab"]:
-    """The terms of `alpha_beta` where both are possible and |alpha| >= |beta|."""
-    log_ratio = log_q - log_p
-    if alpha == 0.0:
-        return 0.5 * log_ratio.square()
-    total = alpha + beta
-    return (total * log_p).exp() * (_phi(log_ratio, total) - _phi(log_ratio, beta)) / alpha
-
-
-def _phi(log_ratio: Float[Tensor, "*positions vocab"], power: float) -> Float[Tensor, "*positions vocab"]:
-    return log_ratio if power == 0.0 else torch.expm1(power * log_ratio) / power
-
-
-def _alpha_beta_edge(
-    log_probs: Float[Tensor, "*positions vocab"], *, own: float, other: float, only: Bool[Tensor, "*positions vocab"]
-) -> Float[Tensor, "*positions vocab"]:
-    """The limit of a term of `alpha_beta` where the other distribution rules the token out.
-
-    As q falls to 0 the term becomes p^s / (beta s) when beta and s are positive (`own` is beta then), else +inf.
-    """
-    total = own + other
-    if own <= 0.0 or total <= 0.0:
-        return torch.where(only, torch.inf, torch.zeros_like(log_probs))
-    return torch.where(only, (total * torch.where(only, log_probs, 0.0)).exp() / (own * total), 0.0)

@@ -72,7 +72,7 @@ def require_parameters(name: str, parameters: dict[str, float]) -> None:
     try:
         named_divergence(name, **parameters)
     except RecipeError as error:
-        raise ValueError(str(error).replace("\n", "; ")) from error
+        raise ValueError(f"{error.what} ({error.why or error.fix})") from error
 
 
 def pair_token_divergence(
@@ -81,13 +81,18 @@ def pair_token_divergence(
     """The mean divergence over the tokens of each pair's answers, one value per pair.
 
     The tokens of both answers are summed together and divided by their number, so that a long answer counts for
-    more than a short one inside its pair, and every pair counts alike. A pair none of whose tokens count gives 0.
+    more than a short one inside its pair, and every pair counts alike. A pair none of whose tokens count gives 0;
+    what stands at tokens that do not count, nan too, changes neither value nor gradient.
 
     Differs: GKD and most token losses divide by the tokens of the whole batch; dividing within the pair makes
     the term one value per pair, as the preference loss beside it is. daDPO's paper has no such term.
     """
     counted = answer_tokens(terms.is_chosen, on)
-    values = divergence(name, terms.teacher_log_probs, terms.student_log_probs, **parameters)
+    teacher_log_probs, student_log_probs = terms.teacher_log_probs, terms.student_log_probs
+    if on != "both":
+        teacher_log_probs = torch.where(counted[:, None], teacher_log_probs, 0.0)
+        student_log_probs = torch.where(counted[:, None], student_log_probs, 0.0)
+    values = divergence(name, teacher_log_probs, student_log_probs, **parameters)
     sums = segment_sum(torch.where(counted, values, 0.0), terms.pair_index, num_pairs)
     num_tokens = segment_sum(counted.to(values.dtype), terms.pair_index, num_pairs)
     return sums / num_tokens.clamp_min(1.0)

@@ -2,6 +2,7 @@
 
 from distill.data import read_conversations
 from distill.decoding import TransformersGenerator
+from distill.files import fingerprint
 from distill.models import load_model
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_teacher
@@ -12,13 +13,15 @@ def run_pairs(run: RunFolder) -> dict[str, object]:
     """Writes `pairs.jsonl`; identical, empty and unfinished answers are dropped and counted."""
     settings = run.recipe.pairs
     assert settings is not None
+    teacher = load_teacher(run)
     student = load_model(run.start_source, dtype=run.recipe.student.dtype, device=run.recipe.student.device)
     report = write_pairs_stage(
         read_conversations(run.conversations("prompts")),
-        teacher=TransformersGenerator(load_teacher(run)),
+        teacher=TransformersGenerator(teacher),
         student=TransformersGenerator(student),
         settings=settings,
         seed=run.recipe.seed,
         output_dir=run.stage("pairs"),
+        models_fingerprint=fingerprint([teacher.fingerprint, student.fingerprint]),
     )
     return report.to_json()

@@ -3,12 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import distill.embedded
 from distill.data import DataSettings
-from distill.embedded import corpus_folder, teacher_folder
+from distill.embedded import teacher_folder
 from distill.errors import RecipeError
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import ModelSettings
 from distill.pipeline.recipe import LoadedRecipe, Recipe
+
+
+EMBEDDED_FOLDER = Path(distill.embedded.__file__).parent
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def data_identity(settings: DataSettings) -> str:
     """A fingerprint of the data section and of the contents of the files it names."""
     described: list[object] = [settings.model_dump(mode="json", exclude={"path"})]
     if settings.source == "embedded":
-        described += [fingerprint_of_folder(corpus_folder(), pattern=pattern) for pattern in ("*.yaml", "*.py")]
+        described += [fingerprint_of_folder(EMBEDDED_FOLDER, pattern=pattern) for pattern in ("*.yaml", "*.py")]
     if settings.path is None:
         return fingerprint(described)
     path = Path(settings.path)

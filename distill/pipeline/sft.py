@@ -1,6 +1,7 @@
 """Stage `sft`: the student learns the teacher's answers (dSFT) or the data's own."""
 
 import logging
+from typing import TypeVar
 
 from distill.data import CHAT_TEMPLATE, Conversation, read_conversations
 from distill.decoding import TransformersGenerator
@@ -20,11 +21,13 @@ from distill.pipeline.run_folder import RunFolder, model_source
 from distill.pipeline.stage_settings import DistilledSftSettings
 from distill.pipeline.tokenized import tokenized_conversations
 from distill.preference import teacher_answers
-from distill.training import is_main_rank, train, wait_for_main_rank
+from distill.training import TrainSettings, is_main_rank, train, wait_for_main_rank
 
 log = logging.getLogger(__name__)
 
 NUM_CALIBRATION_CONVERSATIONS = 64
+
+SettingsType = TypeVar("SettingsType", bound=TrainSettings)
 
 
 def run_sft(run: RunFolder) -> dict[str, object]:
@@ -32,6 +35,7 @@ def run_sft(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.sft
     assert settings is not None
     conversations = _answered(run, settings)
+    settings = settings_here(run, settings)
     student = _new_student(run, conversations)
     log.info("student: %d parameters", count_parameters(student.model))
     examples = tokenized_conversations(
@@ -49,6 +53,13 @@ def run_sft(run: RunFolder) -> dict[str, object]:
         validation=validation,
     )
     return {"num_conversations": len(examples), "num_parameters": count_parameters(student.model), **report.to_json()}
+
+
+def settings_here(run: RunFolder, settings: SettingsType) -> SettingsType:
+    """The section with its DeepSpeed file resolved against the recipe."""
+    if settings.deepspeed is None:
+        return settings
+    return settings.model_copy(update={"deepspeed": run.loaded.resolve(settings.deepspeed)})
 
 
 def _answered(run: RunFolder, settings: DistilledSftSettings) -> list[Conversation]:
@@ -79,6 +90,7 @@ def _answers_of_teacher(run: RunFolder, settings: DistilledSftSettings) -> list[
         settings=settings.sampling,
         seed=run.recipe.seed,
         output_dir=folder,
+        models_fingerprint=teacher.fingerprint,
     )
 
 

@@ -3,6 +3,7 @@
 from distill.models import LoadedModel, add_lora, load_model
 from distill.pipeline.cache import pairs_of, refuse_other_vocabulary
 from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.sft import settings_here
 from distill.teacher_cache import TeacherCache
 from distill.training import train
 
@@ -20,7 +21,7 @@ def run_train(run: RunFolder) -> dict[str, object]:
     report = train(
         student,
         pairs,
-        settings=settings,
+        settings=settings_here(run, settings),
         output_dir=run.stage("train"),
         seed=run.recipe.seed,
         teacher_cache=TeacherCache.open(run.stage("cache") / "teacher"),

@@ -9,10 +9,11 @@ from pydantic import Field, ValidationError
 from distill.errors import CacheError
 from distill.files import write_text
 from distill.settings import Settings
-from distill.teacher_cache.codecs import CodecName, HiddenDtype
+from distill.teacher_cache.codecs import CODECS, CodecName, HiddenDtype
+from distill.teacher_cache.shard import ShardLayout
 
-FORMAT = "distill-teacher-cache"
-VERSION = 1
+FORMAT: Literal["distill-teacher-cache"] = "distill-teacher-cache"
+VERSION: Literal[1] = 1
 MANIFEST_NAME = "manifest.json"
 HEAD_NAME = "head.safetensors"
 SHARDS_NAME = "shards"
@@ -64,6 +65,38 @@ class CacheManifest(Settings):
     head_sha256: str | None = None
     shards: tuple[ShardRecord, ...] = ()
     complete: bool = False
+
+    @property
+    def layout(self) -> ShardLayout:
+        """What every shard must look like."""
+        return ShardLayout(self.hidden_size, self.hidden_dtype)
+
+    def require_consistent(self, *, folder: Path) -> None:
+        """Refuses a manifest that contradicts itself.
+
+        Raises:
+            CacheError: shards, totals, codec or checksums do not fit together.
+        """
+        names = [record.name for record in self.shards]
+        is_exact = CODECS[self.codec].has_distributions
+        totals = (
+            len(self.shards),
+            sum(record.num_sequences for record in self.shards),
+            sum(record.num_tokens for record in self.shards),
+        )
+        problem = None
+        if len(set(names)) != len(names):
+            problem = "a shard is listed twice"
+        elif totals != (self.num_shards, self.num_sequences, self.num_tokens):
+            problem = "its totals are not the sums over its shards"
+        elif any((value is not None) != is_exact for value in (self.hidden_dtype, self.hidden_size, self.head_sha256)):
+            problem = f"hidden_dtype, hidden_size and head_sha256 do not fit codec {self.codec}"
+        if problem is not None:
+            raise CacheError(
+                f"{folder / MANIFEST_NAME} is damaged: {problem}",
+                why="a finished cache lists all its shards once",
+                fix=f"delete {folder} and make the cache again: distill cache RECIPE",
+            )
 
     def require(
         self,
@@ -134,7 +167,8 @@ def read_manifest(folder: Path) -> CacheManifest:
         return CacheManifest.model_validate_json(text)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(str(part) for part in details['loc']) or 'file'}: {details['msg']}" for details in error.errors()
+            f"{'.'.join(str(part) for part in details['loc']) or 'file'}: {details['msg']}"
+            for details in error.errors()
         )
         raise CacheError(
             f"{path} is damaged or of another version: {problems}",

@@ -119,8 +119,9 @@ def _refuse_unscorable(planned: PlannedSequence, *, max_length_tokens: int, voca
     lowest = min(*sequence.prompt_ids, *sequence.completion_ids)
     highest = max(*sequence.prompt_ids, *sequence.completion_ids)
     if lowest < 0 or highest >= vocab_size:
+        wrong = lowest if lowest < 0 else highest
         raise CacheError(
-            f"{name} has token id {lowest if lowest < 0 else highest}, the teacher's vocabulary has {vocab_size} tokens",
+            f"{name} has token id {wrong}, the teacher's vocabulary has {vocab_size} tokens",
             why="the sequence was tokenized for another model",
             fix="tokenize with the teacher's tokenizer",
         )

@@ -30,8 +30,7 @@ def score_shard(
     *,
     head: OutputHead,
     max_batch_tokens: int,
-    keeps_hidden_states: bool,
-    hidden_dtype: torch.dtype,
+    hidden_dtype: torch.dtype | None,
 ) -> list[ScoredSequence]:
     """Scores sequences in batches of like length; the result stands in their order.
 
@@ -40,8 +39,8 @@ def score_shard(
         sequences: one shard's.
         head: the teacher's, widened.
         max_batch_tokens: longest row times rows of one forward pass.
-        keeps_hidden_states: whether hidden states are returned.
-        hidden_dtype: what they are rounded to, after the log-probs were computed from the unrounded ones.
+        hidden_dtype: what hidden states are rounded to, after the log-probs were computed from the unrounded
+            ones; None keeps none.
 
     Raises:
         CacheError: the teacher's log-probs of a sequence are not finite; names it.
@@ -51,24 +50,28 @@ def score_shard(
     for batch_indices in batches_by_length(lengths, max_tokens=max_batch_tokens, max_rows=len(sequences)):
         members = [sequences[index] for index in batch_indices]
         hidden_states, log_probs = _score_batch(loaded, members, head=head)
-        if not keeps_hidden_states:
-            hidden_states = hidden_states[:, :0]
-        kept = hidden_states.to(hidden_dtype).cpu()
         counts = [planned.num_tokens for planned in members]
-        parts = zip(batch_indices, members, kept.split(counts), log_probs.cpu().split(counts), strict=True)
-        for index, planned, states, values in parts:
-            _refuse_not_finite(planned, values)
+        values = torch.split(log_probs.cpu(), counts)
+        states: Sequence[Tensor | None] = [None] * len(members)
+        if hidden_dtype is not None:
+            states = torch.split(hidden_states.to(hidden_dtype).cpu(), counts)
+        for index, planned, own_values, own_states in zip(batch_indices, members, values, states, strict=True):
+            _refuse_not_finite(planned, own_values)
             ids = torch.tensor(planned.sequence.completion_ids, dtype=torch.int32)
-            scored[index] = ScoredSequence(planned.id, ids, values, states if keeps_hidden_states else None)
+            scored[index] = ScoredSequence(planned.id, ids, own_values, own_states)
     return [scored[index] for index in range(len(sequences))]
 
 
 def completion_log_probs(
-    hidden_states: Float[Tensor, "tokens hidden"], target_ids: Int[Tensor, " tokens"], *, head: OutputHead
+    hidden_states: Float[Tensor, "tokens hidden"],
+    target_ids: Int[Tensor, " tokens"],
+    *,
+    head: OutputHead,
+    max_logits: int = MAX_LOGITS,
 ) -> Float[Tensor, " tokens"]:
-    """Log-prob of each target in nats, the head applied to some rows at a time."""
-    rows = max(1, MAX_LOGITS // head.weight.shape[0])
-    pairs = zip(hidden_states.split(rows), target_ids.split(rows), strict=True)
+    """Log-prob of each target in nats; the head product never holds more than `max_logits` numbers, or one row."""
+    rows = max(1, max_logits // head.weight.shape[0])
+    pairs = zip(torch.split(hidden_states, rows), torch.split(target_ids, rows), strict=True)
     return torch.cat([token_log_probs(head.logits(states), targets) for states, targets in pairs])
 
 

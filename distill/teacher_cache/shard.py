@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -86,20 +86,20 @@ class ShardReader:
         self.path = path
         self._layout = layout
         try:
-            self._file = safe_open(path, framework="pt")
+            file: Any = safe_open(path, framework="pt")
         except FileNotFoundError as error:
             raise damaged(path, "the file is missing") from error
         except (OSError, SafetensorError) as error:
             raise damaged(path, f"the file cannot be opened: {error}") from error
-        self._check_format(self._file.metadata())
-        self._check_names(frozenset(self._file.keys()))
-        self._slices: Mapping[str, Any] = {name: self._file.get_slice(name) for name in layout.names}
-        self.num_sequences = self._num_sequences()
-        self._check_shapes()
-        ids: UInt8[Tensor, "sequences 32"] = self._slices["ids"][:]
-        self.offsets: list[int] = self._slices["offsets"][:].tolist()
-        self._check_offsets()
-        self.sequence_ids = tuple(bytes(row).hex() for row in ids.tolist())
+        self._check_format(file.metadata())
+        self._check_names(frozenset(file.keys()))
+        headers: Mapping[str, Any] = {name: file.get_slice(name) for name in layout.names}
+        self.num_sequences, num_tokens = self._checked_shapes(headers)
+        # Views of the mapped file: nothing is read before it is asked for.
+        self._tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in layout.names}
+        self.offsets: list[int] = self._tensors["offsets"].tolist()
+        self._check_offsets(num_tokens)
+        self.sequence_ids = tuple(bytes(row).hex() for row in self._tensors["ids"].tolist())
         if len(set(self.sequence_ids)) != self.num_sequences:
             raise damaged(path, "a sequence id stands in it twice")
 
@@ -117,8 +117,7 @@ class ShardReader:
         if name not in self._layout.names:
             raise CacheError(f"{self.path} holds no {name}", why="the codec of this cache does not store them")
         assert 0 <= row < self.num_sequences
-        part: Tensor = self._slices[name][self.offsets[row] : self.offsets[row + 1]]
-        return part.clone()
+        return self._tensors[name][self.offsets[row] : self.offsets[row + 1]].clone()
 
     def _check_format(self, metadata: Mapping[str, str] | None) -> None:
         try:
@@ -133,30 +132,30 @@ class ShardReader:
         if wrong:
             raise damaged(self.path, f"its tensors differ from the manifest's codec in {', '.join(wrong)}")
 
-    def _num_sequences(self) -> int:
-        shape = self._slices["ids"].get_shape()
-        if len(shape) != 2 or shape[0] == 0:
-            raise damaged(self.path, f"ids has shape {shape}")
-        return int(shape[0])
-
-    def _check_shapes(self) -> None:
-        num_tokens = self._slices["completion_ids"].get_shape()[:1]
+    def _checked_shapes(self, headers: Mapping[str, Any]) -> tuple[int, int]:
+        """Sequences and tokens of the shard, from headers that agree with each other and with the layout."""
+        ids_shape, tokens_shape = headers["ids"].get_shape(), headers["completion_ids"].get_shape()
+        if len(ids_shape) != 2 or ids_shape[0] == 0:
+            raise damaged(self.path, f"ids has shape {ids_shape}")
+        if len(tokens_shape) != 1:
+            raise damaged(self.path, f"completion_ids has shape {tokens_shape}")
+        num_sequences, num_tokens = int(ids_shape[0]), int(tokens_shape[0])
         expected: dict[str, tuple[str, list[int]]] = {
-            "ids": ("U8", [self.num_sequences, ID_BYTES]),
-            "offsets": ("I64", [self.num_sequences + 1]),
-            "completion_ids": ("I32", num_tokens),
-            "token_log_probs": ("F32", num_tokens),
+            "ids": ("U8", [num_sequences, ID_BYTES]),
+            "offsets": ("I64", [num_sequences + 1]),
+            "completion_ids": ("I32", [num_tokens]),
+            "token_log_probs": ("F32", [num_tokens]),
         }
         if self._layout.hidden_size is not None and self._layout.hidden_dtype is not None:
             dtype = _STORED_NAMES[HIDDEN_DTYPES[self._layout.hidden_dtype]]
-            expected["hidden_states"] = (dtype, [*num_tokens, self._layout.hidden_size])
+            expected["hidden_states"] = (dtype, [num_tokens, self._layout.hidden_size])
         for name, (dtype, shape) in expected.items():
-            found = (self._slices[name].get_dtype(), self._slices[name].get_shape())
+            found = (headers[name].get_dtype(), headers[name].get_shape())
             if found != (dtype, shape):
                 raise damaged(self.path, f"{name} is {found[0]} {found[1]}, not {dtype} {shape}")
+        return num_sequences, num_tokens
 
-    def _check_offsets(self) -> None:
-        num_tokens = self._slices["completion_ids"].get_shape()[0]
+    def _check_offsets(self, num_tokens: int) -> None:
         grows = all(start < end for start, end in zip(self.offsets, self.offsets[1:], strict=False))
         if self.offsets[0] != 0 or self.offsets[-1] != num_tokens or not grows:
             raise damaged(self.path, f"offsets do not climb from 0 to {num_tokens}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.errors import DataError, TrainingError
 from distill.files import read_json, sha256_of_file, write_json
-from distill.training.engine import World
+from distill.training.world import World
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Checkpoints:
         self.folder, self.fingerprint, self.world, self.keep_last = folder, fingerprint, world, keep_last
 
     def save(self, engine: Any, *, step: int) -> None:
-        """Writes the state after `step` steps; a run that dies meanwhile leaves the earlier checkpoints as they were."""
+        """Writes the state after `step` steps; a run that dies meanwhile leaves the earlier checkpoints alone."""
         final = self.folder / f"step_{step:06d}"
         partial = self.folder / f".{final.name}.partial"
         if self.world.is_main:

@@ -1,5 +1,6 @@
 """What each forward pass gets: padded rows joined with cached scores; which rows when is a pure function."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
@@ -18,8 +19,9 @@ from distill.data import (
     step_indices,
 )
 from distill.training.cached_scores import CachedScores
-from distill.training.engine import World, accumulation_steps
+from distill.training.engine import accumulation_steps
 from distill.training.settings import TrainSettings
+from distill.training.world import World
 
 Examples: TypeAlias = Sequence[TokenizedConversation] | Sequence[TokenizedPair]
 Item = TypeVar("Item")
@@ -32,34 +34,28 @@ class Counts:
     num_examples: int = 0
     num_tokens: int = 0
     num_completion_tokens: int = 0
-    num_chosen_tokens: int = 0
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
             self.num_examples + other.num_examples,
             self.num_tokens + other.num_tokens,
             self.num_completion_tokens + other.num_completion_tokens,
-            self.num_chosen_tokens + other.num_chosen_tokens,
         )
-
-    @property
-    def num_rejected_tokens(self) -> int:
-        """Completion tokens of rejected rows."""
-        return self.num_completion_tokens - self.num_chosen_tokens
 
 
 @dataclass(frozen=True)
 class MicroBatch:
     """One forward pass. Pairs: all chosen rows, then the rejected rows in the same order.
 
-    `token_rows` says to which row each completion token belongs; tokens stand in row-major order. A pass that
-    does not count has `is_counted` False: a rank without rows of its own repeats one, so that collectives meet.
+    `token_rows` says to which row each completion token belongs (tokens stand in row-major order), `row_lengths`
+    how many a row has. A pass that does not count has `is_counted` False: a rank without rows of its own repeats
+    one, so that collectives meet.
     """
 
     rows: SequenceBatch
     target_ids: Int[Tensor, " tokens"]
     token_rows: Int[Tensor, " tokens"]
-    num_rows: int
+    row_lengths: Int[Tensor, " rows"]
     is_counted: bool
     reference_log_probs: Float[Tensor, " rows"] | None = None
     teacher_log_probs: Float[Tensor, " rows"] | None = None
@@ -85,9 +81,9 @@ def counts_of(example: TokenizedConversation | TokenizedPair) -> Counts:
     """Tokens of one example; the first token of a row is predicted by none and so counts in no loss."""
     if isinstance(example, TokenizedConversation):
         return Counts(1, len(example.input_ids), sum(example.completion_mask[1:]))
-    chosen, rejected = len(example.chosen.completion_ids), len(example.rejected.completion_ids)
+    completions = len(example.chosen.completion_ids) + len(example.rejected.completion_ids)
     prompts = len(example.chosen.prompt_ids) + len(example.rejected.prompt_ids)
-    return Counts(1, prompts + chosen + rejected, chosen + rejected, chosen)
+    return Counts(1, prompts + completions, completions)
 
 
 def length_of(example: TokenizedConversation | TokenizedPair) -> int:
@@ -101,7 +97,7 @@ def spread(items: Sequence[Item], *, num_parts: int) -> list[list[Item]]:
     """Cuts a sequence into `num_parts` runs whose sizes differ by one at most; the first ones are the longer."""
     size, longer = divmod(len(items), num_parts)
     ends = [size * part + min(part, longer) for part in range(num_parts + 1)]
-    return [list(items[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    return [list(items[start:end]) for start, end in itertools.pairwise(ends)]
 
 
 def shares(
@@ -178,7 +174,7 @@ class Feed:
             rows=rows,
             target_ids=rows.target_ids[rows.completion_mask],
             token_rows=rows.completion_mask.nonzero()[:, 0],
-            num_rows=len(rows.row_ids),
+            row_lengths=rows.completion_mask.sum(-1),
             is_counted=is_counted,
             reference_log_probs=None if scores is None else scores.reference(rows.row_ids),
             teacher_log_probs=None if scores is None else scores.teacher(rows.row_ids),

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from distill.decoding import Generation, Generator, SamplingSettings, answer_conversations
 from distill.errors import DataError, RecipeError
 from distill.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
@@ -44,7 +46,7 @@ class AnswersManifest(Settings):
     model_fingerprint: str
     sampling: dict[str, object]
     seed: int
-    answered: dict[str, AnsweredQuestion] = {}
+    answered: Mapping[str, AnsweredQuestion] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,9 @@ def file_name_of(model_name: str) -> str:
     if not name.strip("_"):
         raise RecipeError(f"model id {model_name!r} cannot name a file", fix="use letters or digits")
     if name != model_name:
-        log.warning("answers of model %s are filed under %s: FastChat reads no folder inside model_answer", model_name, name)
+        log.warning(
+            "answers of model %s are filed under %s: FastChat reads no folder inside model_answer", model_name, name
+        )
     return name
 
 
@@ -147,7 +151,9 @@ def _ask(
     generator: Generator, questions: Sequence[Question], *, settings: SamplingSettings, seed: int
 ) -> list[tuple[Generation, ...]]:
     """Answers a block; questions of one temperature are asked together."""
-    temperatures = [settings.temperature if q.required_temperature is None else q.required_temperature for q in questions]
+    temperatures = [
+        settings.temperature if q.required_temperature is None else q.required_temperature for q in questions
+    ]
     answers: dict[int, tuple[Generation, ...]] = {}
     for temperature in sorted(set(temperatures)):
         together = [i for i, value in enumerate(temperatures) if value == temperature]
@@ -155,7 +161,7 @@ def _ask(
             generator,
             [questions[i].to_conversation() for i in together],
             settings.model_copy(update={"temperature": temperature}),
-            seed=seed + questions[together[0]].question_id,
+            seed=seed,
         )
         answers.update(zip(together, replies, strict=True))
     return [answers[i] for i in range(len(questions))]
@@ -176,6 +182,8 @@ def _reusable(path: Path, fresh: AnswersManifest, questions: Sequence[Question])
         if row is None or entry is None or entry.question_fingerprint != fingerprint(question.to_json()):
             continue
         model_id, texts, tstamp = row
+        if not len(texts) == len(entry.num_tokens) == len(entry.finish_reasons):
+            continue
         turns = zip(texts, entry.num_tokens, entry.finish_reasons, strict=True)
         answer = ModelAnswer(question.question_id, model_id, tuple(Generation(*turn) for turn in turns), tstamp)
         if answer.answer_id == entry.answer_id:
@@ -205,10 +213,18 @@ def _rows(path: Path) -> dict[int, tuple[str, tuple[str, ...], float]]:
     """Model id, turns and time of each row by question id."""
     rows: dict[int, tuple[str, tuple[str, ...], float]] = {}
     for number, row in read_jsonl(path):
-        question_id, choices, tstamp = row.get("question_id"), row.get("choices"), row.get("tstamp", 0.0)
-        turns = choices[0].get("turns") if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
-        is_answer = isinstance(question_id, int) and isinstance(turns, list) and isinstance(tstamp, int | float)
-        if not is_answer or not all(isinstance(turn, str) for turn in turns):
+        question_id, tstamp, turns = row.get("question_id"), row.get("tstamp", 0.0), _first_choice(row)
+        if not isinstance(question_id, int) or not isinstance(tstamp, int | float) or turns is None:
             raise DataError(f"{path}:{number} is no answer", why="question_id and choices[0].turns are needed")
-        rows[question_id] = (str(row.get("model_id", path.stem)), tuple(turns), float(tstamp))
+        rows[question_id] = (str(row.get("model_id", path.stem)), turns, float(tstamp))
     return rows
+
+
+def _first_choice(row: Mapping[str, object]) -> tuple[str, ...] | None:
+    """`choices[0].turns`, or None where it is no list of texts."""
+    choices = row.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    turns = first.get("turns") if isinstance(first, dict) else None
+    if not isinstance(turns, list) or not all(isinstance(turn, str) for turn in turns):
+        return None
+    return tuple(turns)

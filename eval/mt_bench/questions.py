@@ -91,7 +91,7 @@ def question_from(row: Mapping[str, object], *, where: str) -> Question:
     if reference and len(reference) != len(turns):
         raise DataError(f"{where}: {len(reference)} references for {len(turns)} turns", fix="give one for each turn")
     temperature, system, facts = row.get("required_temperature"), row.get("system"), row.get("facts") or {}
-    if temperature is not None and (not isinstance(temperature, int | float) or not 0 <= temperature):
+    if temperature is not None and (not isinstance(temperature, int | float) or temperature < 0):
         raise DataError(f"{where}: required_temperature is {temperature!r}", why="a number of at least 0 was expected")
     if system is not None and not isinstance(system, str):
         raise DataError(f"{where}: system is {system!r:.60}", why="text was expected")

@@ -20,6 +20,7 @@ from distill.data import (
 )
 from distill.models import ScratchSettings, new_model, save_model, train_tokenizer
 
+NUM_STEPS = 80
 _ORDERS = [
     ("Ana", "a flat white", "4.50"),
     ("Bo", "two espressos", "6.00"),
@@ -53,9 +54,11 @@ def dialogues() -> list[Conversation]:
 def _learn_by_heart(model, tokenizer, dialogues: Sequence[Conversation]) -> None:
     rows = [tokenize_conversation(tokenizer, d, max_length_tokens=256) for d in dialogues]
     batch = pad_rows([conversation_row(row) for row in rows], pad_id=tokenizer.pad_token_id)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=8e-3)
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.0)
     model.train()
-    for _ in range(60):
+    for step in range(NUM_STEPS):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-2 * min(1.0, (step + 1) / 10) * (1 - step / NUM_STEPS)
         logits = model(batch.input_ids, attention_mask=batch.attention_mask).logits
         loss = cross_entropy(logits[batch.completion_mask], batch.target_ids[batch.completion_mask])
         optimizer.zero_grad()
@@ -69,7 +72,7 @@ def _student(folder: Path, dialogues: Sequence[Conversation], *, architecture: s
         [message.content for dialogue in dialogues for message in dialogue.messages],
         vocab_size=330,
         chat_template=CHAT_TEMPLATE,
-        special_tokens=SPECIAL_TOKENS,
+        special_tokens=(*SPECIAL_TOKENS, "<|endoftext|>"),  # Qwen2's tokenizer class adds it when it is reloaded
         end_of_turn=END_OF_TURN,
         pad=PAD,
         architecture=architecture,

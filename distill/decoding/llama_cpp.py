@@ -1,0 +1,124 @@
+"""Runs a GGUF file in llama.cpp, the runtime that people deploy it in."""
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from distill.data.records import Message
+from distill.decoding.generate import Generation
+from distill.decoding.sampling import SamplingSettings
+from distill.errors import ModelError
+
+_REQUEST_TIMEOUT_S = 600.0
+_QUIET = -1
+
+
+class LlamaCppGenerator:
+    """Answers chats with llama.cpp, through the chat template inside the file; a context manager.
+
+    It runs on the CPU with a float32 key-value cache, so that its logits can be compared with those of transformers,
+    and listens on a free port of this machine's loopback while it is open.
+
+    Args:
+        path: the .gguf file.
+        num_threads: compute threads.
+        max_length_tokens: room for a prompt and its answer.
+
+    Raises:
+        ModelError: xllamacpp is not installed, or llama.cpp cannot load the file.
+    """
+
+    def __init__(self, path: Path, *, num_threads: int = 2, max_length_tokens: int = 1024) -> None:
+        self._path = path
+        self._server: Any = _start(path, num_threads=num_threads, max_length_tokens=max_length_tokens)
+        self._address: str = self._server.listening_address
+
+    def generate(
+        self, prompts: Sequence[Sequence[Message]], settings: SamplingSettings, *, seed: int
+    ) -> list[Generation]:
+        """One answer to each prompt, in the order of the prompts; draws belong to llama.cpp's own generator."""
+        return [self._answer(prompt, settings, seed=_seed_of(seed, index)) for index, prompt in enumerate(prompts)]
+
+    def tokenize(self, text: str, *, parse_special: bool = True) -> list[int]:
+        """llama.cpp's ids of `text`, without any token it would put in front."""
+        reply = self._post("/tokenize", {"content": text, "add_special": False, "parse_special": parse_special})
+        return [int(token) for token in reply["tokens"]]
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The text that the chat template in the file makes of `messages`, ending where the assistant is to write."""
+        reply = self._post("/apply-template", {"messages": [message.to_json() for message in messages]})
+        return str(reply["prompt"])
+
+    def close(self) -> None:
+        """Stops llama.cpp and frees its memory; a second call does nothing."""
+        self._server = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _answer(self, prompt: Sequence[Message], settings: SamplingSettings, *, seed: int) -> Generation:
+        request = {
+            "messages": [message.to_json() for message in prompt],
+            "max_tokens": settings.max_new_tokens,
+            "temperature": settings.temperature,
+            "top_p": settings.top_p,
+            "top_k": settings.top_k,
+            "samplers": ["temperature", "top_k", "top_p"],
+            "seed": seed,
+            "cache_prompt": False,
+        }
+        reply = self._post("/v1/chat/completions", request)
+        choice = reply["choices"][0]
+        reason: Literal["stop", "length"] = "length" if choice["finish_reason"] == "length" else "stop"
+        return Generation(choice["message"]["content"] or "", int(reply["usage"]["completion_tokens"]), reason)
+
+    def _post(self, path: str, value: Mapping[str, object]) -> Any:
+        if self._server is None:
+            raise ModelError(f"{self._path} is closed in llama.cpp", fix="use it inside the with block")
+        request = urllib.request.Request(
+            self._address + path, json.dumps(value).encode(), {"Content-Type": "application/json"}
+        )
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=_REQUEST_TIMEOUT_S) as reply:
+                return json.load(reply)
+        except urllib.error.HTTPError as error:
+            detail = error.read().decode(errors="replace")
+            raise ModelError(f"llama.cpp refused a request to {path} on {self._path}", why=detail) from error
+
+
+def _start(path: Path, *, num_threads: int, max_length_tokens: int) -> Any:
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise ModelError("llama.cpp is not installed", why=str(error), fix="pip install xllamacpp") from error
+    if not path.is_file():
+        raise ModelError(f"{path} does not exist", fix="check the path of the .gguf file")
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx, params.n_parallel, params.n_gpu_layers = max_length_tokens, 1, 0
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = num_threads
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.use_jinja, params.warmup, params.fit_params, params.ui = True, False, False, False
+    params.cache_ram_mib, params.verbosity = 0, _QUIET
+    try:
+        return xllamacpp.Server(params)
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"llama.cpp cannot load {path}", why=str(error), fix="write the file again (distill export)"
+        ) from error
+
+
+def _seed_of(seed: int, index: int) -> int:
+    """A 32-bit seed of the prompt at `index`, below llama.cpp's word for a random one."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:4], "little") >> 1

@@ -1,0 +1,20 @@
+"""A small world written for this project: a cafe, its guests, and a checker that knows what is right."""
+
+from distill.embedded.checker import Verdict, check_answer
+from distill.embedded.dialogue import draw
+from distill.embedded.intents import CATEGORIES
+from distill.embedded.questions import questions
+from distill.embedded.splits import SPLITS
+from distill.embedded.teacher import teacher_folder
+from distill.embedded.world import PERSONALITIES
+
+__all__ = [
+    "CATEGORIES",
+    "PERSONALITIES",
+    "SPLITS",
+    "Verdict",
+    "check_answer",
+    "draw",
+    "questions",
+    "teacher_folder",
+]

@@ -1,0 +1,68 @@
+"""How a training run ended; the file that marks a run as finished."""
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from distill.errors import DataError
+from distill.files import read_json, write_json
+from distill.progress import read_metrics
+
+REPORT_NAME = "train_report.json"
+METRICS_NAME = "metrics.jsonl"
+MODEL_NAME = "model"
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How a training run ended; losses are those of the last step and of the last held-out pass."""
+
+    final_step: int
+    final_loss: float
+    valid_loss: float | None
+    num_tokens: int
+    elapsed_s: float
+    tokens_per_s: float
+    metrics_path: Path
+    model_folder: Path
+
+    def to_json(self) -> dict[str, object]:
+        """The report as JSON-able values, paths as text."""
+        return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(self).items()}
+
+
+def report_of(output_dir: Path) -> TrainReport:
+    """The report that a folder's metrics tell; the last row written is of the last step."""
+    path = output_dir / METRICS_NAME
+    rows = read_metrics(path)
+    steps = [row for row in rows if "loss" in row]
+    held_out = [row["valid_loss"] for row in rows if "valid_loss" in row]
+    elapsed_s = max((row["elapsed_s"] for row in rows), default=0.0)
+    num_tokens = int(steps[-1]["total_tokens"]) if steps else 0
+    return TrainReport(
+        final_step=int(steps[-1]["step"]) if steps else 0,
+        final_loss=steps[-1]["loss"] if steps else math.nan,
+        valid_loss=held_out[-1] if held_out else None,
+        num_tokens=num_tokens,
+        elapsed_s=elapsed_s,
+        tokens_per_s=num_tokens / max(elapsed_s, 1e-9),
+        metrics_path=path,
+        model_folder=output_dir / MODEL_NAME,
+    )
+
+
+def finished_report(output_dir: Path, identity: str) -> TrainReport | None:
+    """The report of a folder whose run ended with this fingerprint; `None` where there is work to do."""
+    try:
+        mark = read_json(output_dir / REPORT_NAME)
+    except DataError:
+        return None
+    is_same = mark.get("fingerprint") == identity and (output_dir / MODEL_NAME).is_dir()
+    return report_of(output_dir) if is_same else None
+
+
+def mark_finished(output_dir: Path, identity: str) -> None:
+    """Writes the file that says the run is over."""
+    report = report_of(output_dir).to_json()
+    del report["metrics_path"], report["model_folder"]
+    write_json(output_dir / REPORT_NAME, {"fingerprint": identity, **report})

@@ -1,0 +1,94 @@
+"""From the figures of each model to the result table: intervals, preference rates, the paired comparison."""
+
+from collections.abc import Sequence
+
+from eval.measured import AnsweredSet, MeasuredModel
+from eval.preference_rate import accuracy_difference, preference_rate
+from eval.results import Comparison, ResultRow, ResultTable
+from eval.scores import Interval, mean_interval
+
+QUESTIONS, TEST = "questions", "test"
+
+
+def result_table(models: Sequence[MeasuredModel], *, seed: int) -> ResultTable:
+    """One row a model, the teacher's first; students are compared pairwise, each with the one before it.
+
+    The preference rate is taken on the two-turn questions where there are some, else on the test conversations.
+    """
+    teacher = next((model for model in models if model.kind == "teacher"), None)
+    rows = tuple(_row(model, teacher, seed=seed) for model in models)
+    students = [model for model in models if model.kind == "student" and model.sets[TEST].right]
+    pairs = list(zip(students[1:], students, strict=False))
+    return ResultTable(
+        rows=rows,
+        comparisons=tuple(_comparison(after, before, seed=seed) for after, before in pairs),
+        notes=tuple(_notes(models)),
+    )
+
+
+def _row(model: MeasuredModel, teacher: MeasuredModel | None, *, seed: int) -> ResultRow:
+    test = model.sets[TEST]
+    return ResultRow(
+        model=model.name,
+        kind=model.kind,
+        num_parameters=model.num_parameters,
+        size_bytes=model.size_bytes,
+        accuracy=accuracy_interval(test, seed=seed),
+        personality_accuracy=strict_interval(test, seed=seed),
+        preference_rate=None if teacher is None or model is teacher else _preference(model, teacher, seed=seed),
+        kl_to_teacher_nats=None if model is teacher else model.kl_to_teacher_nats,
+        kl_standard_error_nats=None if model is teacher else model.kl_standard_error_nats,
+        tokens_per_s=model.tokens_per_s,
+    )
+
+
+def accuracy_interval(answered: AnsweredSet, *, seed: int) -> Interval | None:
+    """Share of right turns, resampled by conversation; None where nothing could be checked."""
+    clusters = [[float(turn) for turn in turns] for turns in answered.right]
+    return mean_interval(clusters, seed=seed) if clusters else None
+
+
+def strict_interval(answered: AnsweredSet, *, seed: int) -> Interval | None:
+    """Share of right turns whose verdict has no reason against them; None where that is the accuracy itself."""
+    strict = [
+        [float(is_right and not reasons) for is_right, reasons in zip(turns, why, strict=True)]
+        for turns, why in zip(answered.right, answered.reasons, strict=True)
+    ]
+    if strict == [[float(turn) for turn in turns] for turns in answered.right]:
+        return None
+    return mean_interval(strict, seed=seed)
+
+
+def _preference(model: MeasuredModel, teacher: MeasuredModel, *, seed: int) -> Interval | None:
+    name = QUESTIONS if QUESTIONS in model.sets else TEST
+    own, other = model.sets[name].right, teacher.sets[name].right
+    return preference_rate(own, other[: len(own)], seed=seed).rate if own else None
+
+
+def _comparison(after: MeasuredModel, before: MeasuredModel, *, seed: int) -> Comparison:
+    first, second = after.sets[TEST].right, before.sets[TEST].right
+    found = accuracy_difference(first, second, seed=seed)
+    return Comparison(
+        first=after.name,
+        second=before.name,
+        difference=found.difference,
+        p_value=found.p_value,
+        num_questions=len(first),
+    )
+
+
+def _notes(models: Sequence[MeasuredModel]) -> list[str]:
+    notes = []
+    num_asked = max(len(model.sets[TEST].answers) for model in models)
+    for model in models:
+        if len(model.sets[TEST].answers) < num_asked:
+            notes.append(
+                f"{model.name}: measured on the first {len(model.sets[TEST].answers)} of {num_asked} test conversations"
+            )
+        for name, answered in model.sets.items():
+            if answered.share_unfinished:
+                share = 100 * answered.share_unfinished
+                notes.append(f"{model.name}, {name}: {share:.1f} % of the answers were cut at the length limit")
+            if answered.num_unchecked:
+                notes.append(f"{model.name}, {name}: {answered.num_unchecked} conversations could not be checked")
+    return notes

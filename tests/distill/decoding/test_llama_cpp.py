@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from distill.data import Message, render_prompt
+from distill.decoding import LlamaCppGenerator, SamplingSettings, TransformersGenerator
+from distill.errors import ModelError
+from distill.export.gguf import write_gguf
+
+GREEDY = SamplingSettings(temperature=0, max_new_tokens=8)
+SAMPLED = SamplingSettings(temperature=1.0, top_p=0.9, max_new_tokens=8)
+
+
+@pytest.fixture(scope="module")
+def gguf_file(folder, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("gguf") / "model.gguf"
+    write_gguf(folder, path, file_type="f32")
+    return path
+
+
+@pytest.fixture(scope="module")
+def llama(gguf_file):
+    with LlamaCppGenerator(gguf_file, num_threads=1, max_length_tokens=256) as generator:
+        yield generator
+
+
+def test_chats_are_rendered_and_tokenized_as_in_transformers(llama, loaded, prompts):
+    for prompt in prompts:
+        assert llama.tokenize(llama.render(prompt)) == render_prompt(loaded.tokenizer, prompt)
+
+
+def test_special_tokens_can_be_read_as_text(llama, loaded):
+    assert llama.tokenize("<|end|>") == [loaded.tokenizer.eos_token_id]
+    assert len(llama.tokenize("<|end|>", parse_special=False)) > 1
+
+
+def test_greedy_answers_are_those_of_transformers(llama, loaded, prompts):
+    """llama.cpp holds back a last character that the length limit cut; transformers shows it as �."""
+    expected = TransformersGenerator(loaded).generate(prompts, GREEDY, seed=0)
+    answers = llama.generate(prompts, GREEDY, seed=0)
+    assert [answer.text for answer in answers] == [answer.text.rstrip("\ufffd") for answer in expected]
+    assert [answer.finish_reason for answer in answers] == [answer.finish_reason for answer in expected]
+    assert [answer.num_tokens for answer in answers] == [answer.num_tokens for answer in expected]
+
+
+def test_the_seed_decides(llama, prompts):
+    assert llama.generate(prompts, SAMPLED, seed=1) == llama.generate(prompts, SAMPLED, seed=1)
+    assert llama.generate(prompts, SAMPLED, seed=1) != llama.generate(prompts, SAMPLED, seed=2)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(llama):
+    with pytest.raises(ModelError, match=r"refused a request to /v1/chat/completions(.|\n)*exceeds"):
+        llama.generate([[Message("user", "word " * 300)]], GREEDY, seed=0)
+
+
+def test_a_closed_generator_is_refused_and_closing_twice_is_fine(gguf_file):
+    generator = LlamaCppGenerator(gguf_file, num_threads=1)
+    generator.close()
+    generator.close()
+    with pytest.raises(ModelError, match="is closed in llama"):
+        generator.tokenize("x")
+
+
+def test_a_truncated_file_is_refused(gguf_file, tmp_path):
+    (tmp_path / "cut.gguf").write_bytes(gguf_file.read_bytes()[:20_000])
+    with pytest.raises(ModelError, match=r"llama.cpp cannot load .*cut.gguf"):
+        LlamaCppGenerator(tmp_path / "cut.gguf")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="does not exist"):
+        LlamaCppGenerator(tmp_path / "none.gguf")
+
+
+def test_llama_cpp_writes_nothing_to_the_screen(gguf_file, capfd, prompts):
+    with LlamaCppGenerator(gguf_file, num_threads=1) as generator:
+        generator.generate(prompts[:1], GREEDY, seed=0)
+    output = capfd.readouterr()
+    assert (output.out, output.err) == ("", "")

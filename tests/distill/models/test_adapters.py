@@ -1,0 +1,62 @@
+import pytest
+import torch
+
+from distill.errors import ModelError, RecipeError
+from distill.models import LoraSettings, add_lora, load_model, save_model, without_adapters
+from distill.settings import validated
+
+IDS = torch.tensor([[5, 6, 7, 8]])
+
+
+def test_fresh_adapters_change_nothing(family_model):
+    model = family_model("llama")
+    before = model(IDS).logits
+    torch.testing.assert_close(add_lora(model, LoraSettings(rank=2))(IDS).logits, before)
+
+
+def test_only_adapters_learn(family_model):
+    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert learning
+    assert all("lora_" in name for name in learning)
+
+
+def test_the_output_head_gets_no_adapter(family_model):
+    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    assert type(without_adapters(model).lm_head) is torch.nn.Linear
+
+
+def test_rank_is_the_number_of_columns(family_model):
+    model = add_lora(family_model("llama"), LoraSettings(rank=3, target_modules=("q_proj",)))
+    shapes = {tuple(p.shape) for name, p in model.named_parameters() if "lora_A" in name}
+    assert shapes == {(3, 32)}
+
+
+def test_adapters_come_back_from_disk_with_their_base(saved, tmp_path):
+    loaded = load_model(saved)
+    model = add_lora(loaded.model, LoraSettings(rank=2))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(generator=torch.Generator().manual_seed(1))
+    model.eval()
+    save_model(model, loaded.tokenizer, tmp_path / "adapters")
+    again = load_model(tmp_path / "adapters")
+    torch.testing.assert_close(again.model(IDS).logits, model(IDS).logits)
+    assert again.fingerprint != loaded.fingerprint
+
+
+def test_adapters_on_adapters_are_refused(family_model):
+    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    with pytest.raises(ModelError, match="has LoRA adapters already"):
+        add_lora(model, LoraSettings(rank=2))
+
+
+def test_modules_that_the_model_lacks_are_named(family_model):
+    with pytest.raises(ModelError, match=r"lora.target_modules is \('nowhere',\)"):
+        add_lora(family_model("llama"), LoraSettings(target_modules=("nowhere",)))
+
+
+def test_rank_zero_is_refused():
+    with pytest.raises(RecipeError, match="rank is 0: must be positive"):
+        validated(LoraSettings, {"rank": 0}, source="student.lora")

@@ -1,0 +1,41 @@
+import pytest
+
+from distill.errors import RecipeError
+from distill.settings import validated
+from distill.training import TrainSettings
+from tests.distill.training.examples import settings
+
+BASE = {
+    "objective": {"name": "sft"},
+    "learning_rate": 1e-3,
+    "max_steps": 4,
+    "global_batch_size": 8,
+    "micro_batch_size": 8,
+}
+
+
+def refusal(**changes: object) -> str:
+    with pytest.raises(RecipeError) as caught:
+        validated(TrainSettings, BASE | changes, source="train")
+    return str(caught.value)
+
+
+def test_exactly_one_of_epochs_and_steps_is_given():
+    assert "give either num_epochs or max_steps" in refusal(num_epochs=1.0)
+    assert "give either num_epochs or max_steps" in refusal(max_steps=None)
+
+
+def test_a_rate_of_zero_is_refused():
+    assert "learning_rate is 0" in refusal(learning_rate=0)
+
+
+def test_a_beta_of_one_is_refused():
+    assert "betas is [0.9, 1.0]" in refusal(betas=[0.9, 1.0])
+
+
+def test_a_misspelt_key_gets_a_suggestion():
+    assert "did you mean learning_rate?" in refusal(learning_rat=1e-3)
+
+
+def test_the_lowest_rate_is_a_share_of_the_peak():
+    assert settings(learning_rate=0.4, min_lr_ratio=0.25).min_lr == pytest.approx(0.1)

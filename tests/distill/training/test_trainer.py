@@ -1,0 +1,171 @@
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from distill.errors import RecipeError, TrainingError
+from distill.models import load_model
+from distill.progress import read_metrics
+from distill.training import train
+from distill.training.trainer import Clock, fold_seed, prepared_module, require_examples
+from tests.distill.training.examples import (
+    Scored,
+    dialogues,
+    job_command,
+    job_environment,
+    new_student,
+    pairs,
+    run_job,
+    scored_pairs,
+    settings,
+)
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / "model" / "model.safetensors")
+
+
+def test_sft_learns_and_leaves_a_model_its_metrics_and_a_report(tmp_path: Path):
+    chosen = settings(max_steps=12, learning_rate=2e-2, evaluate_every_steps=6, save_every_steps=5)
+    report = train(
+        new_student(), dialogues(32), settings=chosen, output_dir=tmp_path, seed=1, validation=dialogues(5, seed=1)
+    )
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "loss" in row]
+    held_out = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "valid_loss" in row]
+    assert [row["step"] for row in rows] == list(range(1, 13))
+    assert [row["step"] for row in held_out] == [6, 12]
+    assert rows[-1]["loss"] < rows[0]["loss"] - 0.3
+    assert {"lr", "grad_norm", "tokens_per_s", "elapsed_s", "num_tokens"} <= rows[0].keys()
+    assert report.final_step == 12
+    assert report.valid_loss == held_out[-1]["valid_loss"]
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step_000010", "step_000012"]
+    assert load_model(tmp_path / "model").model.config.hidden_size == 16
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [{"name": "dpo"}, {"name": "dadpo", "token_divergence": {"weight": 0.1}}, {"name": "kd"}],
+    ids=lambda objective: str(objective["name"]),
+)
+def test_pair_objectives_learn_from_the_cache(tmp_path: Path, scored: Scored, objective: dict[str, object]):
+    chosen = settings(objective=objective, max_steps=8, learning_rate=1e-2)
+    train(
+        new_student(),
+        scored.pairs,
+        settings=chosen,
+        output_dir=tmp_path,
+        seed=1,
+        teacher_cache=scored.teacher,
+        reference_cache=scored.reference,
+        validation=scored.pairs,
+    )
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert rows[-1]["valid_loss"] < rows[0]["loss"]
+    assert all(row["step"] for row in rows)
+
+
+def test_dpo_starts_at_ln_2_with_no_margin(tmp_path: Path, scored: Scored):
+    """Policy and reference are the same model: margin 0, loss -ln sigmoid(0) = ln 2."""
+    chosen = settings(objective={"name": "dpo"}, max_steps=1)
+    train(new_student(), scored.pairs, settings=chosen, output_dir=tmp_path, seed=1, reference_cache=scored.reference)
+    first = read_metrics(tmp_path / "metrics.jsonl")[0]
+    assert first["loss"] == pytest.approx(0.693147, abs=1e-5)
+    assert first["margin"] == pytest.approx(0.0, abs=1e-5)
+
+
+def test_a_finished_run_is_returned_without_training(tmp_path: Path):
+    def trained() -> object:
+        return train(new_student(), dialogues(16), settings=settings(), output_dir=tmp_path, seed=1)
+
+    first = trained()
+    stamp = (tmp_path / "metrics.jsonl").stat().st_mtime_ns
+    assert trained() == first
+    assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == stamp
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path):
+    train(new_student(), dialogues(16), settings=settings(), output_dir=tmp_path, seed=1)
+    with pytest.raises(TrainingError, match="step_000004 was made under other settings"):
+        train(new_student(), dialogues(16), settings=settings(learning_rate=1e-4), output_dir=tmp_path, seed=1)
+
+
+def test_examples_of_the_wrong_kind_are_refused():
+    with pytest.raises(RecipeError, match="objective sft learns from conversations, and the examples are pairs"):
+        require_examples(pairs(1), settings())
+    with pytest.raises(RecipeError, match="objective dpo learns from pairs"):
+        require_examples(dialogues(1), settings(objective={"name": "dpo"}))
+    with pytest.raises(RecipeError, match="there are no examples"):
+        require_examples([], settings())
+
+
+def test_gradient_checkpointing_changes_no_figure(tmp_path: Path):
+    for name, checkpointing in (("plain", False), ("checkpointing", True)):
+        chosen = settings(gradient_checkpointing=checkpointing)
+        train(new_student(), dialogues(16), settings=chosen, output_dir=tmp_path / name, seed=1)
+    torch.testing.assert_close(weights(tmp_path / "plain"), weights(tmp_path / "checkpointing"))
+
+
+def test_a_student_in_bfloat16_is_trained_in_the_dtype_asked_for():
+    student = new_student()
+    student.model = student.model.to(torch.bfloat16)  # type: ignore[arg-type]
+    assert {p.dtype for p in prepared_module(student, settings()).parameters()} == {torch.float32}
+
+
+def test_each_step_and_rank_has_its_own_seed():
+    assert len({fold_seed(seed, step, rank) for seed in range(3) for step in range(3) for rank in range(3)}) == 27
+    assert fold_seed(1, 2, 3) == fold_seed(1, 2, 3)
+
+
+def test_the_clock_goes_on_where_the_metrics_ended():
+    clock = Clock.after([{"elapsed_s": 5.0, "total_tokens": 70}, {"elapsed_s": 6.0}])
+    assert (clock.elapsed_s, clock.num_tokens) == (6.0, 70)
+    clock.tick(30)
+    assert clock.num_tokens == 100
+    assert clock.elapsed_s > 6.0
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_ends_with_the_same_bits(tmp_path: Path):
+    """SIGKILL some steps after a checkpoint; the second start ends with the weights of a run that nobody killed."""
+    changes = {"max_steps": 60, "save_every_steps": 4, "learning_rate": 1e-2}
+    whole = {"output": str(tmp_path / "whole"), "settings": changes}
+    killed = {"output": str(tmp_path / "killed"), "settings": changes}
+    run_job(whole)
+    process = subprocess.Popen(job_command(killed), env=job_environment(), stderr=subprocess.DEVNULL)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    while process.poll() is None and len(read_metrics(metrics)) < 10:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed" / "model").exists()
+    run_job(killed)
+    torch.testing.assert_close(weights(tmp_path / "killed"), weights(tmp_path / "whole"), rtol=0, atol=0)
+    steps = [row["step"] for row in read_metrics(metrics) if "loss" in row]
+    assert steps == list(range(1, 61))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", [{"name": "sft"}, {"name": "dadpo", "token_divergence": {"weight": 0.5}}])
+def test_two_processes_end_with_the_weights_of_one(tmp_path: Path, objective: dict[str, object]):
+    scored_pairs(tmp_path / "caches")
+    results = {}
+    for num_processes, micro_batch_size in ((1, 8), (2, 2)):
+        output = tmp_path / str(num_processes)
+        changes = {"objective": objective, "micro_batch_size": micro_batch_size, "learning_rate": 1e-2}
+        job: dict[str, object] = {"output": str(output), "settings": changes}
+        if objective["name"] != "sft":
+            job["caches"] = str(tmp_path / "caches")
+        run_job(job, num_processes=num_processes)
+        results[num_processes] = (
+            weights(output),
+            [row["loss"] for row in read_metrics(output / "metrics.jsonl") if "loss" in row],
+        )
+        report = json.loads((output / "train_report.json").read_text())
+        assert report["final_step"] == 4
+    assert results[2][1] == pytest.approx(results[1][1], rel=1e-5)
+    torch.testing.assert_close(results[2][0], results[1][0], rtol=1e-3, atol=1e-4)
