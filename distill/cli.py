@@ -45,7 +45,7 @@ def run(
     loaded = _load(recipe, overrides)
     if dry_run:
         decisions = plan(loaded, until=until, force=force or ())
-        rows = [{"stage": d.stage, "action": d.action, "reason": d.reason} for d in decisions]
+        rows: list[dict[str, object]] = [{"stage": d.stage, "action": d.action, "reason": d.reason} for d in decisions]
         _print_table(f"plan of {recipe}", rows, as_json=as_json)
         return
     finished = run_recipe(loaded, until=until, force=force or ())

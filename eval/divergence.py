@@ -83,14 +83,14 @@ def kl_to_teacher(
     """
     if isinstance(teacher, TeacherCache):
         return _kl_to_cache(student, teacher, examples, limits=limits)
+    teacher_head, student_head = output_head(teacher.model), output_head(student.model)
     reason = same_vocabulary(teacher.tokenizer, student.tokenizer)
-    if reason is not None:
+    if reason is not None and not _differ_in_dead_tokens_only((teacher, teacher_head), (student, student_head)):
         raise ModelError(
             f"KL of {student.source} to {teacher.source} is not defined",
             why=reason,
             fix="give the student the teacher's tokenizer, or leave this measurement out",
         )
-    teacher_head, student_head = output_head(teacher.model), output_head(student.model)
     sums = _Sums(len(examples))
     for indices, batch in _batches(examples, pad_id=_pad_id(student), limits=limits):
         teacher_hidden = _completion_hidden_states(teacher, batch)
@@ -170,6 +170,19 @@ class _Sums:
     def mean(self) -> TokenMean:
         """The mean over all tokens."""
         return mean_over_tokens(self.totals, self.counts)
+
+
+def _differ_in_dead_tokens_only(first: tuple[LoadedModel, OutputHead], second: tuple[LoadedModel, OutputHead]) -> bool:
+    """Whether tokenizers of different sizes agree on every token that the models' heads can predict.
+
+    transformers' GGUF reader adds an `<|endoftext|>` beyond the last row of the head.
+    """
+    sizes = {len(loaded.tokenizer) for loaded, _ in (first, second)}
+    alive, others = (
+        {token: index for token, index in loaded.tokenizer.get_vocab().items() if index < head.weight.shape[0]}
+        for loaded, head in (first, second)
+    )
+    return len(sizes) > 1 and alive == others
 
 
 def _kl_to_cache(

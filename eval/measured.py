@@ -1,7 +1,7 @@
 """Everything that is measured on one model, kept in one file, so that an evaluation resumes model by model."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -57,7 +57,7 @@ class Examination:
     `sets` are the conversations to answer, by name.
     """
 
-    sets: dict[str, Sequence[Conversation]]
+    sets: Mapping[str, Sequence[Conversation]]
     references: Sequence[Conversation]
     sampling: SamplingSettings
     seed: int

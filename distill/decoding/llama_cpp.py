@@ -37,6 +37,8 @@ class LlamaCppGenerator:
         self._path = path
         self._server: Any = _start(path, num_threads=num_threads, max_length_tokens=max_length_tokens)
         self._address: str = self._server.listening_address
+        # Stopping a server whose loop has not run yet never returns; one computed token proves that it runs.
+        self._post("/completion", {"prompt": [0], "n_predict": 1, "cache_prompt": False})
 
     def generate(
         self, prompts: Sequence[Sequence[Message]], settings: SamplingSettings, *, seed: int

@@ -30,7 +30,8 @@ def write_merged(model_folder: Path, folder: Path, *, dtype: DtypeName) -> Merge
 
     Raises:
         ModelError: the model cannot be loaded.
-        ExportError: the model is quantized, or the merged model differs from base and adapters, or the reloaded one from the merged.
+        ExportError: the model is quantized, the merged model differs from base and adapters, or the reloaded one
+            from the merged.
     """
     loaded = load_model(model_folder, dtype="float32")
     if is_quantized(loaded.model) or find_source(model_folder).kind == "gguf":

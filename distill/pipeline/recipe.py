@@ -46,6 +46,13 @@ class Recipe(Settings):
             raise ValueError("train needs pairs: add a pairs section")
         if self.train is not None and self.cache is None:
             raise ValueError("train needs the teacher cache: add a cache section")
+        if self.train is not None and self.cache is not None:
+            trained, cached = self.train.max_length_tokens, self.cache.max_length_tokens
+            if trained != cached:
+                raise ValueError(
+                    f"train.max_length_tokens is {trained} and cache.max_length_tokens is {cached}:"
+                    " both must cut the pairs alike"
+                )
         return self
 
 

@@ -1,8 +1,9 @@
 """The DeepSpeed student: settings, one function that trains, resumable."""
 
+from distill.training.report import TrainReport
 from distill.training.schedule import lr_at, num_steps
 from distill.training.settings import TrainSettings
-from distill.training.trainer import TrainReport, train
+from distill.training.trainer import train
 from distill.training.world import is_main_rank, wait_for_main_rank
 
 __all__ = [

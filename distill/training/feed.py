@@ -63,10 +63,20 @@ class MicroBatch:
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same pass on `device`."""
-        if device.type == "cpu":
-            return self
-        tensors = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, rows=self.rows.to(device), **tensors)
+
+        def moved(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor.to(device)
+
+        return replace(
+            self,
+            rows=self.rows.to(device),
+            target_ids=self.target_ids.to(device),
+            token_rows=self.token_rows.to(device),
+            row_lengths=self.row_lengths.to(device),
+            reference_log_probs=moved(self.reference_log_probs),
+            teacher_log_probs=moved(self.teacher_log_probs),
+            teacher_hidden_states=moved(self.teacher_hidden_states),
+        )
 
 
 @dataclass(frozen=True)
@@ -142,6 +152,11 @@ class Feed:
     def num_batches(self) -> int:
         """Global batches that hold every example once."""
         return -(-len(self.examples) // self.batch_size)
+
+    @property
+    def all_counts(self) -> Counts:
+        """The counts of all examples together."""
+        return sum(self._counts, Counts())
 
     def in_order(self, number: int) -> GlobalBatch:
         """Batch `number` of the examples as they stand, for a held-out loss; the last may be smaller."""

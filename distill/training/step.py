@@ -73,12 +73,10 @@ class StudentStep:
     def evaluate(self, feed: Feed) -> dict[str, float]:
         """The same loss and metrics over all of a feed's examples, weights unchanged; names begin with `valid_`."""
         self.engine.eval()
-        batches = [feed.in_order(number) for number in range(feed.num_batches)]
-        counts = sum((batch.counts for batch in batches), Counts())
         total = self._total(
-            {name: value.detach() for name, value in self._forward(micro_batch, counts).items()}
-            for batch in batches
-            for micro_batch in batch.passes
+            self._forward(micro_batch, feed.all_counts)
+            for number in range(feed.num_batches)
+            for micro_batch in feed.in_order(number).passes
         )
         self.engine.train()
         return {f"valid_{name}": value for name, value in total.items()}

@@ -183,7 +183,8 @@ class _Run:
         }
 
     def _log(self, row: dict[str, float], *, is_last: bool, writer: MetricsWriter | None, tracker: Tracker) -> None:
-        if writer is not None and (is_last or row["step"] % self.settings.log_every_steps == 0):
+        is_saved = row["step"] % self.settings.save_every_steps == 0
+        if writer is not None and (is_last or is_saved or row["step"] % self.settings.log_every_steps == 0):
             writer.write(row)
         tracker.advance(figures={"loss": row["loss"], "tokens/s": row["tokens_per_s"]})
 

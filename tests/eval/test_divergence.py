@@ -17,9 +17,11 @@ from distill.data import (
 from distill.data.sequences import TokenizedSequence
 from distill.errors import CacheError, DataError, ModelError
 from distill.export import write_gguf
-from distill.models import LoadedModel, load_model, save_model
+from distill.models import LoadedModel, ScratchSettings, load_model, new_model, save_model
 from distill.teacher_cache import CacheSettings, TeacherCache, score_sequences
 from eval.divergence import MemoryLimits, kl_to_teacher, mean_over_tokens, reference_perplexity
+
+SHAPE = ScratchSettings(hidden_size=8, num_layers=1, num_heads=1, intermediate_size=8, max_length_tokens=64)
 
 
 def tokenized(loaded: LoadedModel, dialogues: list[Conversation]) -> list[TokenizedConversation]:
@@ -127,9 +129,9 @@ def test_a_gguf_file_is_measured_through_transformers(make_model, dialogues, tmp
 
 def test_another_vocabulary_is_refused(make_model, dialogues):
     other = make_model(0)
-    changed = copy.deepcopy(other.tokenizer)
-    changed.add_tokens(["one more"])
-    student = LoadedModel(other.model, changed, "other", "fp")
+    tokenizer = copy.deepcopy(other.tokenizer)
+    tokenizer.add_tokens(["one more"])
+    student = LoadedModel(new_model(SHAPE, tokenizer, seed=0), tokenizer, "other", "fp")
     with pytest.raises(ModelError, match=r"KL of other to seed 1 is not defined\nwhy: "):
         kl_to_teacher(student, make_model(1), tokenized(other, dialogues))
 

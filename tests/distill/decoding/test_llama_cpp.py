@@ -35,10 +35,11 @@ def test_special_tokens_can_be_read_as_text(llama, loaded):
 
 
 def test_greedy_answers_are_those_of_transformers(llama, loaded, prompts):
-    """llama.cpp holds back a last character that the length limit cut; transformers shows it as �."""
+    """A last character that the length limit cut is shown as one or more of \ufffd, or held back."""
     expected = TransformersGenerator(loaded).generate(prompts, GREEDY, seed=0)
     answers = llama.generate(prompts, GREEDY, seed=0)
-    assert [answer.text for answer in answers] == [answer.text.rstrip("\ufffd") for answer in expected]
+    texts, expected_texts = ([answer.text.rstrip("\ufffd") for answer in row] for row in (answers, expected))
+    assert texts == expected_texts
     assert [answer.finish_reason for answer in answers] == [answer.finish_reason for answer in expected]
     assert [answer.num_tokens for answer in answers] == [answer.num_tokens for answer in expected]
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -9,11 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from distill.errors import RecipeError, TrainingError
-from distill.models import load_model
+from distill.models import LoraSettings, add_lora, load_model
 from distill.progress import read_metrics
 from distill.training import train
 from distill.training.trainer import Clock, fold_seed, prepared_module, require_examples
 from tests.distill.training.examples import (
+    ROOT,
     Scored,
     dialogues,
     job_command,
@@ -169,3 +171,25 @@ def test_two_processes_end_with_the_weights_of_one(tmp_path: Path, objective: di
         assert report["final_step"] == 4
     assert results[2][1] == pytest.approx(results[1][1], rel=1e-5)
     torch.testing.assert_close(results[2][0], results[1][0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("has_adapters", [False, True], ids=["whole", "adapters"])
+@pytest.mark.parametrize("plan", ["zero0", "zero2", "zero3_offload"])
+def test_every_memory_plan_resumes_where_it_stopped(tmp_path: Path, plan: str, has_adapters: bool):
+    """Taking away the last checkpoint and the result makes the run go on from the one before."""
+    changes = {"deepspeed": str(ROOT / "ds_configs" / f"{plan}.json"), "max_steps": 6, "save_every_steps": 3}
+
+    def trained() -> dict[str, torch.Tensor]:
+        student = new_student()
+        if has_adapters:
+            torch.manual_seed(0)
+            student.model = add_lora(student.model, LoraSettings(rank=2))  # type: ignore[arg-type]
+        train(student, dialogues(32), settings=settings(**changes), output_dir=tmp_path, seed=1)
+        return load_file(tmp_path / "model" / ("adapter_model.safetensors" if has_adapters else "model.safetensors"))
+
+    uninterrupted = trained()
+    shutil.rmtree(tmp_path / "checkpoints" / "step_000006")
+    (tmp_path / "train_report.json").unlink()
+    torch.testing.assert_close(trained(), uninterrupted, rtol=0, atol=0)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]

@@ -36,6 +36,7 @@ def test_a_question_becomes_a_conversation_under_its_system_message():
     assert Question(7, "menu", ("One?",)).to_conversation().system is None
 
 
+@pytest.mark.slow  # with every call of the world's generator type-checked
 def test_the_embedded_questions_are_eighty_of_two_turns_in_eight_categories():
     questions = embedded_questions()
     assert len({question.question_id for question in questions}) == 80

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from distill.errors import RecipeError
+from distill.pipeline.recipe import load_recipe
+
+ROOT = Path(__file__).resolve().parents[3]
+RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
+
+QUICKSTART = ROOT / "recipes" / "quickstart.yaml"
+TEACHER = ROOT / "recipes" / "embedded" / "teacher.yaml"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_shipped_recipe_validates(path: Path):
+    needs_path = {"smalltalk", "smalltalk-teacher", "coffee-teacher"}
+    overrides = ["data.path=somewhere"] if path.stem in needs_path else []
+    assert load_recipe(path, overrides).recipe.description
+
+
+def test_an_unknown_key_is_refused_with_its_nearest_name():
+    with pytest.raises(RecipeError, match=r"train\.learning_rat is not a known key \(did you mean learning_rate\?\)"):
+        load_recipe(QUICKSTART, ["train.learning_rat=1e-5"])
+
+
+def test_a_wrong_type_names_key_and_value():
+    with pytest.raises(RecipeError, match=r"train\.learning_rate is 'fast'"):
+        load_recipe(QUICKSTART, ["train.learning_rate=fast"])
+
+
+def test_betas_without_a_positive_sum_are_refused():
+    with pytest.raises(RecipeError, match=r"beta_reference.*positive"):
+        load_recipe(QUICKSTART, ["train.objective.beta_reference=0", "train.objective.beta_teacher=0"])
+
+
+def test_a_missing_recipe_is_named():
+    with pytest.raises(RecipeError, match=r"nowhere\.yaml does not exist"):
+        load_recipe(Path("nowhere.yaml"))
+
+
+def test_a_recipe_is_a_yaml_file():
+    with pytest.raises(RecipeError, match=r"does not end in \.yaml"):
+        load_recipe(Path("recipe.json"))
+
+
+def test_training_from_pairs_needs_a_teacher():
+    with pytest.raises(RecipeError, match="train needs a teacher"):
+        load_recipe(QUICKSTART, ["teacher=null", "pairs=null", "cache=null", "sft.answers=data"])
+
+
+def test_answers_of_a_teacher_need_a_teacher():
+    with pytest.raises(RecipeError, match="sft.answers is teacher"):
+        load_recipe(TEACHER, ["sft.answers=teacher"])
+
+
+def test_only_the_teacher_may_name_the_recipe_that_makes_it():
+    with pytest.raises(RecipeError, match=r"student\.recipe is set"):
+        load_recipe(QUICKSTART, ["student={recipe: other.yaml}"])
+
+
+@pytest.mark.parametrize(("missing", "words"), [("pairs", "train needs pairs"), ("cache", "train needs the teacher")])
+def test_training_needs_the_stages_before_it(missing: str, words: str):
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(QUICKSTART, [f"{missing}=null"])
+
+
+def test_pairs_are_cut_alike_in_cache_and_training():
+    with pytest.raises(RecipeError, match=r"train\.max_length_tokens is 128 and cache\.max_length_tokens is 256"):
+        load_recipe(QUICKSTART, ["train.max_length_tokens=128"])
+
+
+def test_paths_of_a_recipe_resolve_against_its_file():
+    loaded = load_recipe(QUICKSTART)
+    assert loaded.recipe.train is not None
+    assert loaded.recipe.train.deepspeed is not None
+    assert loaded.resolve(loaded.recipe.train.deepspeed).exists()
