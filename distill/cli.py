@@ -139,7 +139,7 @@ def _print_results(output: Path, *, as_json: bool) -> None:
         return
     rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
     _print_table(f"results of {output}", rows, as_json=False)
-    for line in [*(comparison.sentence() for comparison in results.comparisons), *results.notes]:
+    for line in [*results.sentences(), *results.notes]:
         print(line)
     report = output / "report" / "report.html"
     if report.exists():

@@ -1,7 +1,7 @@
 """Everything that is measured on one model, kept in one file, so that an evaluation resumes model by model."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,22 +11,29 @@ from distill.decoding import Generation, Generator, SamplingSettings, answer_con
 from distill.files import fingerprint, read_json, write_json
 from distill.models import LoadedModel
 from distill.settings import Settings, validated
-from eval.checkers import Judged, judge
+from eval.accuracy import accuracy
+from eval.checkers import judge
 from eval.divergence import kl_to_teacher, reference_perplexity
+from eval.mt_bench.answers import answer_questions
+from eval.mt_bench.questions import Question
+from eval.scores import Interval
 from eval.throughput import throughput
 
 log = logging.getLogger(__name__)
 
+TEST, QUESTIONS = "test", "questions"
 NUM_SPEED_PROMPTS = 64
 MAX_LENGTH_TOKENS = 2048
 
 
 class AnsweredSet(Settings):
-    """A model's answers to one set of conversations, with their verdicts."""
+    """A model's answers to one set of conversations, with verdicts; accuracies are None where none was checked."""
 
     answers: tuple[tuple[str, ...], ...]
+    accuracy: Interval | None
+    strict_accuracy: Interval | None
+    accuracy_by_category: dict[str, float]
     right: tuple[tuple[bool, ...], ...]
-    reasons: tuple[tuple[tuple[str, ...], ...], ...]
     share_unfinished: float
     mean_tokens: float
     num_unchecked: int
@@ -53,21 +60,21 @@ class MeasuredModel(Settings):
 class Examination:
     """What every model is asked.
 
-    `references` are held-out conversations with the answers on which divergence and perplexity are measured;
-    `sets` are the conversations to answer, by name.
+    `test` are held-out conversations; `references` are such with the answers on which divergence and perplexity
+    are measured; `questions` are an MT-Bench-shaped set, where there is one.
     """
 
-    sets: Mapping[str, Sequence[Conversation]]
+    test: Sequence[Conversation]
     references: Sequence[Conversation]
+    questions: Sequence[Question]
     sampling: SamplingSettings
     seed: int
 
     @property
     def key(self) -> str:
         """Fingerprint of the questions, the references and the sampling."""
-        asked = {name: [row.to_json() for row in rows] for name, rows in self.sets.items()}
-        references = [row.to_json() for row in self.references]
-        return fingerprint([asked, references, self.sampling.model_dump(mode="json"), self.seed])
+        asked = [[row.to_json() for row in rows] for rows in (self.test, self.references, self.questions)]
+        return fingerprint([asked, self.sampling.model_dump(mode="json"), self.seed])
 
 
 def measured(path: Path, key: str) -> MeasuredModel | None:
@@ -91,7 +98,7 @@ def measure(
     num_parameters: int | None,
     size_bytes: int | None,
 ) -> MeasuredModel:
-    """Measures one model and writes the figures to `path`.
+    """Measures one model and writes the figures to `path`; answers to questions go to `model_answer/` two folders up.
 
     Args:
         path: where the figures stand afterwards.
@@ -106,13 +113,15 @@ def measure(
         size_bytes: for the table.
     """
     log.info("measuring %s", name)
-    sets = {label: _answered(generator, rows, examination) for label, rows in examination.sets.items()}
+    sets = {TEST: _test_answers(generator, examination)}
+    if examination.questions:
+        sets[QUESTIONS] = _question_answers(generator, examination, name=name, key=key, output_dir=path.parent.parent)
     rows = [
         tokenize_conversation(loaded.tokenizer, c, max_length_tokens=MAX_LENGTH_TOKENS) for c in examination.references
     ]
     examples = [row for row in rows if row is not None]
     kl = None if teacher is None else kl_to_teacher(loaded, teacher, examples)
-    speed_prompts = [first_prompt(c) for c in next(iter(examination.sets.values()))[:NUM_SPEED_PROMPTS]]
+    speed_prompts = [first_prompt(c) for c in examination.test[:NUM_SPEED_PROMPTS]]
     result = MeasuredModel(
         key=key,
         name=name,
@@ -143,14 +152,39 @@ def with_answers(conversation: Conversation, answers: Sequence[Generation]) -> C
     return Conversation(conversation.id, tuple(messages), conversation.facts)
 
 
-def _answered(generator: Generator, conversations: Sequence[Conversation], examination: Examination) -> AnsweredSet:
-    answers = answer_conversations(generator, conversations, examination.sampling, seed=examination.seed)
-    judged: Judged = judge(conversations, answers)
+def _test_answers(generator: Generator, examination: Examination) -> AnsweredSet:
+    answers = answer_conversations(generator, examination.test, examination.sampling, seed=examination.seed)
+    return _answered_set(examination.test, answers, seed=examination.seed)
+
+
+def _question_answers(
+    generator: Generator, examination: Examination, *, name: str, key: str, output_dir: Path
+) -> AnsweredSet:
+    answers = answer_questions(
+        generator,
+        examination.questions,
+        model_name=name.replace(" ", "-"),
+        model_fingerprint=key,
+        settings=examination.sampling,
+        seed=examination.seed,
+        output_dir=output_dir,
+    )
+    conversations = [question.to_conversation() for question in examination.questions]
+    return _answered_set(conversations, [answer.turns for answer in answers], seed=examination.seed)
+
+
+def _answered_set(
+    conversations: Sequence[Conversation], answers: Sequence[Sequence[Generation]], *, seed: int
+) -> AnsweredSet:
+    judged = judge(conversations, answers)
+    found = accuracy(judged, seed=seed)
     generations = [generation for turns in answers for generation in turns]
     return AnsweredSet(
         answers=tuple(tuple(generation.text for generation in turns) for turns in answers),
+        accuracy=None if found is None else found.overall,
+        strict_accuracy=None if found is None or found.strict == found.overall else found.strict,
+        accuracy_by_category={} if found is None else {name: share.mean for name, share in found.by_category.items()},
         right=tuple(row.right for row in judged.conversations),
-        reasons=tuple(tuple(turn.verdict.reasons for turn in row.turns) for row in judged.conversations),
         share_unfinished=sum(g.finish_reason == "length" for g in generations) / len(generations),
         mean_tokens=sum(g.num_tokens for g in generations) / len(generations),
         num_unchecked=judged.num_unchecked,

@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 
-from eval.measured import AnsweredSet, MeasuredModel
+from eval.measured import QUESTIONS, TEST, MeasuredModel
 from eval.preference_rate import accuracy_difference, preference_rate
 from eval.results import Comparison, ResultRow, ResultTable
-from eval.scores import Interval, mean_interval
-
-QUESTIONS, TEST = "questions", "test"
+from eval.scores import Interval
 
 
 def result_table(models: Sequence[MeasuredModel], *, seed: int) -> ResultTable:
@@ -33,30 +31,13 @@ def _row(model: MeasuredModel, teacher: MeasuredModel | None, *, seed: int) -> R
         kind=model.kind,
         num_parameters=model.num_parameters,
         size_bytes=model.size_bytes,
-        accuracy=accuracy_interval(test, seed=seed),
-        personality_accuracy=strict_interval(test, seed=seed),
+        accuracy=test.accuracy,
+        personality_accuracy=test.strict_accuracy,
         preference_rate=None if teacher is None or model is teacher else _preference(model, teacher, seed=seed),
         kl_to_teacher_nats=None if model is teacher else model.kl_to_teacher_nats,
         kl_standard_error_nats=None if model is teacher else model.kl_standard_error_nats,
         tokens_per_s=model.tokens_per_s,
     )
-
-
-def accuracy_interval(answered: AnsweredSet, *, seed: int) -> Interval | None:
-    """Share of right turns, resampled by conversation; None where nothing could be checked."""
-    clusters = [[float(turn) for turn in turns] for turns in answered.right]
-    return mean_interval(clusters, seed=seed) if clusters else None
-
-
-def strict_interval(answered: AnsweredSet, *, seed: int) -> Interval | None:
-    """Share of right turns whose verdict has no reason against them; None where that is the accuracy itself."""
-    strict = [
-        [float(is_right and not reasons) for is_right, reasons in zip(turns, why, strict=True)]
-        for turns, why in zip(answered.right, answered.reasons, strict=True)
-    ]
-    if strict == [[float(turn) for turn in turns] for turns in answered.right]:
-        return None
-    return mean_interval(strict, seed=seed)
 
 
 def _preference(model: MeasuredModel, teacher: MeasuredModel, *, seed: int) -> Interval | None:
@@ -67,14 +48,7 @@ def _preference(model: MeasuredModel, teacher: MeasuredModel, *, seed: int) -> I
 
 def _comparison(after: MeasuredModel, before: MeasuredModel, *, seed: int) -> Comparison:
     first, second = after.sets[TEST].right, before.sets[TEST].right
-    found = accuracy_difference(first, second, seed=seed)
-    return Comparison(
-        first=after.name,
-        second=before.name,
-        difference=found.difference,
-        p_value=found.p_value,
-        num_questions=len(first),
-    )
+    return Comparison.of(accuracy_difference(first, second, seed=seed), first=after.name, second=before.name)
 
 
 def _notes(models: Sequence[MeasuredModel]) -> list[str]:

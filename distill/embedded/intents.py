@@ -71,14 +71,13 @@ class Intent:
 
 def render(template: str, values: Values) -> str:
     """Fills `{slot}` fields; "a {slot}" becomes "an ..." before a vowel."""
+    return _FIELD_AND_ARTICLE.sub(lambda match: _with_article(match.group(1), values[match.group(2)]), template)
 
-    def fill(match: re.Match[str]) -> str:
-        article, value = match.group(1) or "", values[match.group(2)]
-        if article and value[0] in "aeiou":
-            article = article[0] + "n "
-        return article + value
 
-    return _FIELD_AND_ARTICLE.sub(fill, template)
+def _with_article(article: str | None, value: str) -> str:
+    if article and value[0] in "aeiou":
+        return f"{article[0]}n {value}"
+    return f"{article or ''}{value}"
 
 
 def sentence(text: str) -> str:

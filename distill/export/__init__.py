@@ -2,7 +2,7 @@
 
 from distill.export.artefacts import export_model
 from distill.export.fidelity import Fidelity, measure_fidelity, tokenize_chats
-from distill.export.formats import FORMATS, ExportFormat
+from distill.export.formats import FORMATS, MERGED, ExportFormat
 from distill.export.gguf import write_gguf
 from distill.export.report import ArtefactReport, ExportReport, read_artefact, verify_export
 from distill.export.settings import ExportSettings
@@ -10,6 +10,7 @@ from distill.export.smoke import SmokeReport, expected_answers, smoke_test
 
 __all__ = [
     "FORMATS",
+    "MERGED",
     "ArtefactReport",
     "ExportFormat",
     "ExportReport",

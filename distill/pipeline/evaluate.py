@@ -1,13 +1,14 @@
 """Stage `evaluate`: the teacher, each student and each export answer the same held-out conversations."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from distill.data import Conversation, read_conversations
+from distill.data import read_conversations
 from distill.decoding import Generator, TransformersGenerator, answer_conversations
 from distill.decoding.llama_cpp import LlamaCppGenerator
+from distill.export import MERGED
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import LoadedModel, count_parameters, folder_size_bytes, load_model
 from distill.pipeline.run_folder import RunFolder
@@ -17,8 +18,6 @@ from eval.measured import Examination, MeasuredModel, measure, measured, with_an
 from eval.mt_bench.questions import embedded_questions, write_questions
 from eval.results import write_results
 from eval.summary import result_table
-
-QUESTIONS, TEST = "questions", "test"
 
 
 @dataclass(frozen=True)
@@ -59,23 +58,24 @@ def _candidates(run: RunFolder) -> Iterator[Candidate]:
         objective = recipe.train.objective.name
         name = after.get(objective, f"student after {objective}")
         yield Candidate(name, "student", run.stage("train") / "model")
-    for name in recipe.export.formats if recipe.export is not None else ():
+    formats = recipe.export.formats if recipe.export is not None else ()
+    for name in formats:
+        if name == MERGED:
+            continue  # the same weights as the student's row
         yield Candidate(name, "export", run.stage("export") / name)
 
 
 def _examination(run: RunFolder, settings: EvaluateSettings, teacher: LoadedModel | None) -> Examination:
     test = read_conversations(run.conversations("test"))[: settings.num_conversations]
-    sets: dict[str, list[Conversation]] = {TEST: test}
-    if run.recipe.data.source == "embedded":
-        questions = embedded_questions()
+    questions = embedded_questions() if run.recipe.data.source == "embedded" else []
+    if questions:
         write_questions(run.stage("evaluate") / "question.jsonl", questions)
-        sets[QUESTIONS] = [question.to_conversation() for question in questions]
     references = test[: settings.num_divergence_conversations]
     if teacher is not None:
         generator = TransformersGenerator(teacher)
         answers = answer_conversations(generator, references, settings.sampling, seed=run.recipe.seed)
         references = [with_answers(c, turns) for c, turns in zip(references, answers, strict=True)]
-    return Examination(sets, references, settings.sampling, run.recipe.seed)
+    return Examination(test, references, questions, settings.sampling, run.recipe.seed)
 
 
 def _measured(
@@ -86,8 +86,7 @@ def _measured(
     teacher: LoadedModel | None,
 ) -> MeasuredModel:
     if candidate.kind == "export":
-        short = {name: rows[: settings.num_export_conversations] for name, rows in examination.sets.items()}
-        examination = Examination(short, examination.references, examination.sampling, examination.seed)
+        examination = replace(examination, test=examination.test[: settings.num_export_conversations])
     path = run.stage("evaluate") / "models" / f"{candidate.slug}.json"
     key = fingerprint([examination.key, _identity(candidate.source)])
     found = measured(path, key)

@@ -7,11 +7,23 @@ import shutil
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from distill import __version__
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
 
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "deepspeed", "datasets", "evaluate", "safetensors", "gguf")
+LIBRARIES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "deepspeed",
+    "datasets",
+    "evaluate",
+    "safetensors",
+    "gguf",
+)
 
 
 class StageManifest(Settings):
@@ -28,7 +40,7 @@ class StageManifest(Settings):
     versions: dict[str, str]
     started: str
     elapsed_s: float = 0.0
-    summary: dict[str, object] = {}
+    summary: dict[str, object] = Field(default_factory=dict)
 
 
 def library_versions() -> dict[str, str]:

@@ -25,7 +25,9 @@ class Recipe(Settings):
     teacher: ModelSettings | None = Field(None, description="who teaches; absent in a recipe that makes a teacher")
     student: ModelSettings = Field(description="who learns")
     data: DataSettings = Field(description="prompts and conversations")
-    sft: DistilledSftSettings | None = Field(None, description="the student learns answers, the teacher's or the data's")
+    sft: DistilledSftSettings | None = Field(
+        None, description="the student learns answers, the teacher's or the data's"
+    )
     pairs: PairsSettings | None = Field(None, description="teacher answer chosen, student answer rejected")
     cache: CacheSettings | None = Field(None, description="teacher and reference score both completions")
     train: TrainSettings | None = Field(None, description="the student trains from the cache")
@@ -80,6 +82,3 @@ def load_recipe(source: Path | str, overrides: Sequence[str] = ()) -> LoadedReci
     else:
         values, path = parse_yaml(source, source="recipe"), Path.cwd() / "recipe.yaml"
     return LoadedRecipe(recipe=validated(Recipe, with_overrides(values, list(overrides)), source=path.name), path=path)
-
-
-

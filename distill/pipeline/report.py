@@ -1,15 +1,16 @@
 """Stage `report`: one HTML page of the run, and its JSON twin."""
 
-from distill.data import Conversation, read_conversations
-from distill.embedded import CATEGORIES
+from distill.data import read_conversations
+from distill.export import read_artefact
 from distill.files import read_json
 from distill.pipeline.manifest import library_versions, now, read_manifest
 from distill.pipeline.run_folder import RunFolder
 from distill.progress import read_metrics
 from distill.settings import validated
-from eval.measured import MeasuredModel
-from eval.report import FidelityRow, RunReport, Sample, SampleAnswer, SampleTurn, StageRow, write_report
+from eval.measured import QUESTIONS, TEST, MeasuredModel
+from eval.report import FidelityRow, RunReport, Sample, StageRow, write_report
 from eval.results import read_results
+from eval.samples import side_by_side
 
 SHOWN_STAGES = ("prepare", "sft", "pairs", "cache", "train", "export", "evaluate")
 
@@ -46,20 +47,17 @@ def _stage_rows(run: RunFolder) -> list[StageRow]:
 
 
 def _fidelity(run: RunFolder) -> list[FidelityRow]:
-    path = run.stage("export") / "report.json"
-    if not path.exists():
-        return []
-    artefacts = read_json(path)["artefacts"]
-    assert isinstance(artefacts, list)
+    names = run.recipe.export.formats if run.recipe.export is not None else ()
+    artefacts = [read_artefact(run.stage("export") / name) for name in names]
     return [
         FidelityRow(
-            format=row["format"],
-            size_bytes=row["size_bytes"],
-            kl_nats=row["kl_nats"],
-            same_top_token=row["same_top_token"],
-            smoke=row["smoke"],
+            format=artefact.format,
+            size_bytes=artefact.size_bytes,
+            kl_nats=None if artefact.fidelity is None else artefact.fidelity.kl_nats,
+            same_top_token=None if artefact.fidelity is None else artefact.fidelity.same_top_token,
+            smoke=f"{artefact.smoke.num_same_text} of {artefact.smoke.num_prompts} answers alike",
         )
-        for row in artefacts
+        for artefact in artefacts
     ]
 
 
@@ -71,53 +69,19 @@ def measured_models(run: RunFolder) -> list[MeasuredModel]:
 
 
 def _samples(run: RunFolder) -> list[Sample]:
-    """The first test conversations with the answers of teacher and students side by side."""
-    if run.recipe.evaluate is None:
+    """Held-out test conversations with the answers of teacher and students side by side."""
+    settings = run.recipe.evaluate
+    if settings is None:
         return []
-    models = [model for model in measured_models(run) if model.kind != "export"]
-    test = read_conversations(run.conversations("test"))[: run.recipe.evaluate.num_samples_shown]
-    return [
-        Sample(
-            name=conversation.id,
-            system=None if conversation.system is None else conversation.system.content,
-            turns=tuple(_sample_turn(conversation, models, index, turn) for turn in range(len(conversation.user_turns))),
-        )
-        for index, conversation in enumerate(test)
-    ]
-
-
-def _sample_turn(conversation: Conversation, models: list[MeasuredModel], index: int, turn: int) -> SampleTurn:
-    references = [message.content for message in conversation.messages if message.role == "assistant"]
-    answers = []
-    for model in models:
-        test = model.sets["test"]
-        checked = not test.num_unchecked
-        answers.append(
-            SampleAnswer(
-                model=model.name,
-                text=test.answers[index][turn],
-                is_right=test.right[index][turn] if checked else None,
-                reasons=test.reasons[index][turn] if checked else (),
-            )
-        )
-    return SampleTurn(
-        prompt=conversation.user_turns[turn].content,
-        reference=references[turn] if turn < len(references) else None,
-        answers=tuple(answers),
-    )
+    test = read_conversations(run.conversations("test"))[: settings.num_conversations]
+    answers = {model.name: model.sets[TEST].answers for model in measured_models(run) if model.kind != "export"}
+    return side_by_side(test, answers, num_samples=settings.num_samples_shown)
 
 
 def _by_category(run: RunFolder) -> dict[str, dict[str, float]]:
-    """Accuracy by category on the two-turn questions, where the run has them."""
+    """Accuracy by category, on the questions where the run has them, else on the test conversations."""
     shares: dict[str, dict[str, float]] = {}
     for model in measured_models(run):
-        answered = model.sets.get("questions")
-        if answered is None or len(answered.right) % len(CATEGORIES):
-            continue
-        per_category = len(answered.right) // len(CATEGORIES)
-        for position, category in enumerate(CATEGORIES):
-            turns = [t for row in answered.right[position * per_category : (position + 1) * per_category] for t in row]
-            shares.setdefault(category, {})[model.name] = sum(turns) / len(turns)
+        for category, share in model.sets.get(QUESTIONS, model.sets[TEST]).accuracy_by_category.items():
+            shares.setdefault(category, {})[model.name] = share
     return shares
-
-

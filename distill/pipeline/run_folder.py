@@ -11,7 +11,6 @@ from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import ModelSettings
 from distill.pipeline.recipe import LoadedRecipe, Recipe
 
-
 EMBEDDED_FOLDER = Path(distill.embedded.__file__).parent
 
 

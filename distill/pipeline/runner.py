@@ -96,8 +96,7 @@ def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str]
     if loaded.recipe.teacher is not None and loaded.recipe.teacher.recipe is not None:
         teacher = teacher_recipe(loaded)
         decisions += [
-            dataclasses.replace(decision, stage=f"teacher {decision.stage}")
-            for decision in plan(teacher, until="sft")
+            dataclasses.replace(decision, stage=f"teacher {decision.stage}") for decision in plan(teacher, until="sft")
         ]
     rerun: set[str] = set()
     for name in stages_of(run):
@@ -215,4 +214,3 @@ def _require_stage(recipe: Recipe, name: str) -> None:
 def _write_resolved_recipe(run: RunFolder) -> None:
     values = run.recipe.model_dump(mode="json")
     write_text(run.output / "recipe.yaml", yaml.safe_dump(values, sort_keys=False))
-

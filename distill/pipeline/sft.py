@@ -38,9 +38,7 @@ def run_sft(run: RunFolder) -> dict[str, object]:
     settings = settings_here(run, settings)
     student = _new_student(run, conversations)
     log.info("student: %d parameters", count_parameters(student.model))
-    examples = tokenized_conversations(
-        student.tokenizer, conversations, max_length_tokens=settings.max_length_tokens
-    )
+    examples = tokenized_conversations(student.tokenizer, conversations, max_length_tokens=settings.max_length_tokens)
     validation = tokenized_conversations(
         student.tokenizer, read_conversations(run.conversations("valid")), max_length_tokens=settings.max_length_tokens
     )

@@ -14,7 +14,8 @@ class DistilledSftSettings(TrainSettings):
 
     answers: Literal["teacher", "data"] = Field("teacher", description="whose answers the student learns")
     labelled: Literal["none", "labelled", "teacher"] = Field(
-        "none", description="rows of the data whose own answers are learned too: the small labelled set or the teacher's"
+        "none",
+        description="rows of the data whose own answers are learned too: the small labelled set or the teacher's",
     )
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how the teacher answers")
 

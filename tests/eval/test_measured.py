@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from distill.data import Conversation, Message
@@ -9,7 +11,7 @@ FACTS = {"checker": "known-answer", "personality": "witty", "answers": {"witty":
 
 def examination(dialogues: list[Conversation]) -> Examination:
     rows = [Conversation(row.id, row.messages, FACTS) for row in dialogues]
-    return Examination({"test": rows}, rows, SamplingSettings(temperature=0.0, max_new_tokens=4), 0)
+    return Examination(rows, rows, [], SamplingSettings(temperature=0.0, max_new_tokens=4), 0)
 
 
 def measured_model(path, exam: Examination, generator, loaded, *, teacher=None) -> MeasuredModel:
@@ -50,7 +52,7 @@ def test_every_answer_stands_beside_its_verdict(make_model, dialogues, table_gen
     found = measured_model(tmp_path / "a.json", examination(dialogues), generator, make_model(0))
     assert found.sets["test"].right == ((True,), (False,), (False,))
     assert found.sets["test"].answers == (("Good morning!",), ("?",), ("hm",))
-    assert found.sets["test"].reasons[1] == (("scenario",),)
+    assert found.sets["test"].accuracy.mean == 1 / 3
     assert found.sets["test"].share_unfinished == 1.0
     assert found.kl_to_teacher_nats is None
 
@@ -59,8 +61,8 @@ def test_the_key_changes_with_what_is_asked(dialogues):
     exam = examination(dialogues)
     assert exam.key == examination(dialogues).key
     assert exam.key != examination(dialogues[:2]).key
-    assert exam.key != Examination(exam.sets, exam.references, exam.sampling, 1).key
-    assert exam.key != Examination(exam.sets, exam.references, SamplingSettings(temperature=1.0), 0).key
+    assert exam.key != replace(exam, seed=1).key
+    assert exam.key != replace(exam, sampling=SamplingSettings(temperature=1.0)).key
 
 
 def test_a_models_answers_take_the_place_of_the_conversations_own():

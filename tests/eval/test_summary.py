@@ -1,22 +1,18 @@
 from eval.measured import AnsweredSet, MeasuredModel
-from eval.summary import accuracy_interval, result_table, strict_interval
+from eval.scores import mean_interval
+from eval.summary import result_table
 
 Turns = list[tuple[bool, ...]]
 
 
-def answered(right: Turns, *, reasons: dict[int, str] | None = None, unfinished: float = 0.0) -> AnsweredSet:
-    """Wrong turns carry a reason; `reasons` adds one to the first turn of a conversation."""
-    why = [
-        [
-            ("intent",) if not turn else ((reasons or {}).get(number) or "",) if not place else ()
-            for place, turn in enumerate(row)
-        ]
-        for number, row in enumerate(right)
-    ]
+def answered(right: Turns, *, unfinished: float = 0.0) -> AnsweredSet:
+    clusters = [[float(turn) for turn in row] for row in right]
     return AnsweredSet(
         answers=tuple(tuple("x" for _ in row) for row in right),
+        accuracy=mean_interval(clusters, seed=0) if right else None,
+        strict_accuracy=None,
+        accuracy_by_category={},
         right=tuple(right),
-        reasons=tuple(tuple(tuple(reason for reason in turn if reason) for turn in row) for row in why),
         share_unfinished=unfinished,
         mean_tokens=4.0,
         num_unchecked=0,
@@ -76,14 +72,6 @@ def test_a_model_asked_less_than_the_others_is_noted():
 def test_answers_cut_short_are_noted():
     found = result_table([model("m", "student", test=answered(SFT, unfinished=0.25))], seed=0)
     assert found.notes == ("m, test: 25.0 % of the answers were cut at the length limit",)
-
-
-def test_strict_accuracy_stands_only_where_it_differs():
-    """Two of eight turns are right with a reason against them: 6/8 right, 4/8 strictly."""
-    voiced = answered(DADPO, reasons={0: "personality", 1: "personality"})
-    assert accuracy_interval(voiced, seed=0).mean == 6 / 8
-    assert strict_interval(voiced, seed=0).mean == 4 / 8
-    assert strict_interval(answered(DADPO), seed=0) is None
 
 
 def test_models_whose_answers_cannot_be_checked_have_no_accuracy_and_no_comparison():

@@ -29,22 +29,25 @@ def judged_turns(split, *, num_dialogues, seed):
 TURNS = list(judged_turns("test", num_dialogues=400, seed=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["teacher", "test"])
 def test_the_worlds_own_answers_are_right(split):
     for facts, turn, _, _, _, answer in judged_turns(split, num_dialogues=1000, seed=1):
         assert check_answer(facts, turn, answer).reasons == ()
 
 
+@pytest.mark.slow
 def test_answers_of_another_intent_are_caught():
     one_of_each = {(intent.id, personality): answer for _, _, intent, personality, _, answer in TURNS}
     rng = random.Random(0)
     num_missed = num_checked = 0
     for facts, turn, intent, personality, _, _ in TURNS:
-        for other in rng.sample(sorted(intents()), 20):
+        for other in rng.sample(sorted(intents()), 12):
             if other != intent.id and (other, personality) in one_of_each:
                 num_checked += 1
                 num_missed += check_answer(facts, turn, one_of_each[other, personality]).is_right
-    assert num_checked > 10_000 and num_missed <= 0.001 * num_checked
+    assert num_checked > 5_000
+    assert num_missed <= 0.001 * num_checked
 
 
 def test_answers_in_another_personality_are_caught():

@@ -7,8 +7,10 @@ from distill.embedded.intents import CATEGORIES, intents, render, sentence
 
 def test_sixty_intents_in_eight_categories():
     counts = Counter(intent.category for intent in intents().values())
-    assert set(counts) == set(CATEGORIES) and len(counts) == 8
-    assert sum(counts.values()) >= 60 and min(counts.values()) >= 8
+    assert set(counts) == set(CATEGORIES)
+    assert len(counts) == 8
+    assert sum(counts.values()) >= 60
+    assert min(counts.values()) >= 8
 
 
 def test_every_frame_that_is_needed_is_set_somewhere():

@@ -50,7 +50,7 @@ def test_training_from_pairs_needs_a_teacher():
 
 
 def test_answers_of_a_teacher_need_a_teacher():
-    with pytest.raises(RecipeError, match="sft.answers is teacher"):
+    with pytest.raises(RecipeError, match=r"sft\.answers is teacher"):
         load_recipe(TEACHER, ["sft.answers=teacher"])
 
 

@@ -1,0 +1,82 @@
+"""Figures that documents show: a run's result table with the command, the machine and the versions that made it.
+
+`python -m eval.published RUN_FOLDER FILE --command "..."` writes FILE; documents hold its table between markers, and
+a test compares the two.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import re
+from pathlib import Path
+
+from distill.files import read_json, write_json
+from distill.settings import Settings, validated
+from eval.results import ResultTable, read_results
+
+
+class PublishedResult(Settings):
+    """A result table with where it comes from."""
+
+    command: str
+    date: str
+    machine: str
+    versions: dict[str, str]
+    elapsed_s: dict[str, float]
+    table: ResultTable
+
+    def to_markdown(self) -> str:
+        """The table, then one line on its origin."""
+        total = sum(self.elapsed_s.values()) / 60
+        notes = "".join(f"\n{note}." for note in self.table.notes)
+        return (
+            f"{self.table.to_markdown()}{notes}\n\n`{self.command}`: {total:.1f} minutes on {self.machine},"
+            f" {self.date}; torch {self.versions['torch']}, transformers {self.versions['transformers']},"
+            f" DeepSpeed {self.versions['deepspeed']}.\n"
+        )
+
+
+def published(run_folder: Path, *, command: str) -> PublishedResult:
+    """Collects the figures of a finished run."""
+    manifests = [read_json(path) for path in sorted(run_folder.glob("*/manifest.json"))]
+    versions = next(manifest["versions"] for manifest in manifests if manifest["stage"] == "evaluate")
+    values = {
+        "command": command,
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": versions,
+        "elapsed_s": {str(manifest["stage"]): manifest["elapsed_s"] for manifest in manifests},
+        "table": read_results(run_folder / "evaluate" / "results.json"),
+    }
+    return validated(PublishedResult, values, source=str(run_folder))
+
+
+def read_published(path: Path) -> PublishedResult:
+    """Reads a published result back."""
+    return validated(PublishedResult, read_json(path), source=str(path))
+
+
+def machine() -> str:
+    """Cores, processor and system in a few words."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(encoding="utf-8"), re.MULTILINE)
+        cpu = found.group(1) if found else cpu
+    return f"{os.cpu_count()} cores ({cpu}), {platform.system()}"
+
+
+def main() -> None:
+    """Writes the published figures of a run."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run_folder", type=Path)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--command", required=True)
+    arguments = parser.parse_args()
+    result = published(arguments.run_folder, command=arguments.command)
+    write_json(arguments.file, result.model_dump(mode="json"))
+
+
+if __name__ == "__main__":
+    main()

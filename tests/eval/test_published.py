@@ -1,0 +1,32 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from distill.files import write_json
+from eval.published import published, read_published
+from eval.results import ResultRow, ResultTable, write_results
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+MARKED = re.compile(r"<!-- table: (?P<file>\S+) -->\n(?P<text>.*?)<!-- end -->", re.DOTALL)
+
+
+def test_a_published_table_reads_back_with_its_origin(tmp_path: Path):
+    table = ResultTable(rows=(ResultRow(model="teacher", kind="teacher", num_parameters=2_000_000),))
+    write_results(tmp_path / "evaluate" / "results.json", table)
+    versions = {"torch": "2", "transformers": "5", "deepspeed": "0.19"}
+    manifest = {"stage": "evaluate", "versions": versions, "elapsed_s": 90.0}
+    write_json(tmp_path / "evaluate" / "manifest.json", manifest)
+    found = published(tmp_path, command="distill run x.yaml")
+    write_json(tmp_path / "published.json", found.model_dump(mode="json"))
+    assert read_published(tmp_path / "published.json") == found
+    assert "| teacher | 2 M |" in found.to_markdown()
+    assert "`distill run x.yaml`: 1.5 minutes" in found.to_markdown()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_table_of_a_document_is_the_committed_result(document: Path):
+    for match in MARKED.finditer(document.read_text(encoding="utf-8")):
+        result = read_published(ROOT / match["file"])
+        assert match["text"].strip() == result.to_markdown().strip(), f"{document.name}: {match['file']}"
