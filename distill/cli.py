@@ -1,11 +1,16 @@
 """`distill VERB`: the command line; the only place that prints and the only one that configures logging."""
 
+import errno
 import json
 import logging
 import os
+import re
+import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -14,6 +19,9 @@ from distill.errors import DistillError, RecipeError
 
 if TYPE_CHECKING:
     from distill.pipeline import LoadedRecipe
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 app = typer.Typer(
     add_completion=False,
@@ -34,7 +42,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="print the table as JSO
 def run(
     recipe: RecipeArgument,
     overrides: OverridesArgument = None,
-    until: Annotated[str | None, typer.Option(help="the last stage to run")] = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="the last stage to run")] = None,
     force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="start this stage over")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and print the plan; load no weights")] = False,
     as_json: JsonOption = False,
@@ -49,7 +57,7 @@ def run(
         _print_table(f"plan of {recipe}", rows, as_json=as_json)
         return
     finished = run_recipe(loaded, until=until, force=force or ())
-    _print_results(finished.output, as_json=as_json)
+    _print_results(finished.output, is_whole=until in (None, "evaluate", "report"), as_json=as_json)
 
 
 def _stage_command(name: str, summary: str) -> None:
@@ -71,43 +79,81 @@ _stage_command("report", "Write report.html and report.json.")
 @app.command()
 def cache(
     target: Annotated[str, typer.Argument(metavar="RECIPE | inspect | verify", help="a recipe, or a sub-verb")],
-    words: Annotated[list[str] | None, typer.Argument(metavar="[DIR | key.sub=value ...]")] = None,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key.sub=value ... | DIR]", help="a recipe's overrides, or a cache folder"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score both completions of every pair; or inspect or verify a cache folder."""
-    if target not in ("inspect", "verify"):
-        _run_stage("cache", Path(target), words, as_json=as_json)
-        return
-    from distill.teacher_cache import inspect, verify
+    if target in ("inspect", "verify"):
+        folder = _only_folder(f"cache {target}", words)
+        from distill.teacher_cache import inspect, verify
 
-    if not words or len(words) != 1:
-        raise RecipeError(f"cache {target} takes one folder", fix=f"distill cache {target} DIR")
-    facts = inspect(Path(words[0])) if target == "inspect" else verify(Path(words[0]))
-    rows = [{"what": name, "value": value} for name, value in facts.items()]
-    _print_table(f"cache {words[0]}", rows, as_json=as_json)
+        facts = inspect(folder) if target == "inspect" else verify(folder)
+        _print_facts(f"cache {folder}", facts, as_json=as_json)
+        return
+    if not _is_recipe(target):
+        raise RecipeError(
+            f"cache {target}: neither a recipe (*.yaml) nor inspect or verify",
+            fix=f"distill cache RECIPE.yaml, or distill cache inspect {target}",
+        )
+    _run_stage("cache", Path(target), words, as_json=as_json)
 
 
 @app.command()
 def export(
-    target: Annotated[str, typer.Argument(metavar="RECIPE | MODEL", help="a recipe, or a model folder")],
-    overrides: OverridesArgument = None,
+    target: Annotated[
+        str, typer.Argument(metavar="RECIPE | MODEL | verify", help="a recipe, a model folder, or a sub-verb")
+    ],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[key.sub=value ... | DIR]", help="a recipe's overrides, or a folder of artefacts"),
+    ] = None,
     formats: Annotated[str | None, typer.Option(help="comma-separated, for a model folder")] = None,
     out: Annotated[Path | None, typer.Option(help="where the artefacts go, for a model folder")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write merged and quantized artefacts, each loaded by its real runtime and compared."""
-    if target.endswith((".yaml", ".yml")):
-        _run_stage("export", Path(target), overrides, as_json=as_json)
-        return
-    from distill.export import FORMATS, export_model
+    """Write merged and quantized artefacts, each loaded by its real runtime; or verify their checksums."""
+    if target == "verify":
+        folder = _only_folder("export verify", words)
+        from distill.export import verify_export
 
-    if formats is None or out is None:
+        _print_table(f"artefacts in {folder}, checksums verified", verify_export(folder).rows(), as_json=as_json)
+    elif _is_recipe(target):
+        if formats is not None or out is not None:
+            raise RecipeError(
+                "--formats and --out go with a model folder, and a recipe is given",
+                why="a recipe says both itself",
+                fix=f"distill export {target} 'export.formats=[{formats or '...'}]' output={out or 'DIR'}",
+            )
+        _run_stage("export", Path(target), words, as_json=as_json)
+    else:
+        _export_model(target, words, formats=formats, out=out, as_json=as_json)
+
+
+def _export_model(model: str, words: list[str] | None, *, formats: str | None, out: Path | None, as_json: bool) -> None:
+    if formats is None or out is None or words:
+        surplus = f", not {' '.join(words)}" if words else ""
         raise RecipeError(
-            f"export of the model {target} needs --formats and --out",
-            fix=f"distill export {target} --formats {','.join(FORMATS)} --out DIR",
+            f"export of the model {model} needs --formats and --out{surplus}",
+            fix=f"distill export {model} --formats {formats or 'bnb-nf4,bnb-int8,gguf-q8_0'} --out {out or 'DIR'}",
         )
-    report = export_model(Path(target), formats=tuple(formats.split(",")), output_dir=out)
+    from distill.export import export_model
+
+    names = tuple(name.strip() for name in formats.split(",") if name.strip())
+    report = export_model(Path(model), formats=names, output_dir=out)
     _print_table(f"artefacts in {out}", report.rows(), as_json=as_json)
+
+
+def _is_recipe(word: str) -> bool:
+    return word.endswith((".yaml", ".yml"))
+
+
+def _only_folder(verb: str, words: list[str] | None) -> Path:
+    if words is None or len(words) != 1:
+        raise RecipeError(f"{verb} takes one folder, not {len(words or ())}", fix=f"distill {verb} DIR")
+    return Path(words[0])
 
 
 def _run_stage(name: str, recipe: Path, overrides: list[str] | None, *, as_json: bool) -> None:
@@ -115,27 +161,31 @@ def _run_stage(name: str, recipe: Path, overrides: list[str] | None, *, as_json:
 
     finished = run_recipe(_load(recipe, overrides), only=name)
     manifest = read_manifest(finished.stage(name))
-    summary = manifest.summary if manifest is not None else {}
-    _print_table(f"{name} of {recipe}", [{"what": k, "value": v} for k, v in summary.items()], as_json=as_json)
+    _print_facts(f"{name} of {recipe}", manifest.summary if manifest is not None else {}, as_json=as_json)
 
 
 def _load(recipe: Path, overrides: list[str] | None) -> "LoadedRecipe":
     from distill.pipeline import load_recipe
 
-    return load_recipe(recipe, overrides or ())
+    try:
+        return load_recipe(recipe, overrides or ())
+    except OSError as error:
+        raise RecipeError(f"recipe {recipe} cannot be read: {error.strerror}", fix="check path and rights") from error
 
 
-def _print_results(output: Path, *, as_json: bool) -> None:
-    """The result table of a finished run, where its recipe has an evaluation."""
+def _print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
+    """The result table, where the run went as far as an evaluation."""
     from eval.results import HEADINGS, read_results
 
     path = output / "evaluate" / "results.json"
-    if not path.exists():
-        print(f"done: {output}")
+    if not _is_main_rank():
+        return
+    if not (is_whole and path.exists()):
+        _print_facts("done", {"output": str(output)}, as_json=as_json)
         return
     results = read_results(path)
     if as_json:
-        print(path.read_text(encoding="utf-8"))
+        print(path.read_text(encoding="utf-8"), end="")
         return
     rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
     _print_table(f"results of {output}", rows, as_json=False)
@@ -146,7 +196,15 @@ def _print_results(output: Path, *, as_json: bool) -> None:
         print(f"report: {report}")
 
 
+def _print_facts(title: str, facts: dict[str, object], *, as_json: bool) -> None:
+    rows: list[dict[str, object]] = [{"what": name, "value": value} for name, value in facts.items()]
+    _print_table(title, rows, as_json=as_json)
+
+
 def _print_table(title: str, rows: list[dict[str, object]], *, as_json: bool) -> None:
+    """A table on stdout; of the processes of a launcher, the main one prints."""
+    if not _is_main_rank():
+        return
     if as_json:
         print(json.dumps(rows, indent=2, ensure_ascii=False))
         return
@@ -171,12 +229,13 @@ def _version(shown: bool) -> None:
 @app.callback()
 def options(
     verbose: Annotated[bool, typer.Option("--verbose", help="log the details too")] = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and exit")
+    ] = False,
 ) -> None:
     """Distils a large chat model into a small one."""
     del version
-    main_rank = os.environ.get("RANK", "0") == "0"
-    level = (logging.DEBUG if verbose else logging.INFO) if main_rank else logging.ERROR
+    level = (logging.DEBUG if verbose else logging.INFO) if _is_main_rank() else logging.ERROR
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     for name in ("distill", "eval"):
@@ -188,17 +247,80 @@ def options(
 
 def main() -> None:
     """The entry point: errors go to stderr as what / why / fix, without a traceback."""
-    arguments = [word for word in sys.argv[1:] if not word.startswith("--local_rank")]
     try:
-        app(args=arguments, standalone_mode=True)
+        with _stopped_by_sigterm():
+            # None where a verb came to its end, else the code of a typer.Exit.
+            code = app(args=_without_local_rank(sys.argv[1:]), prog_name="distill", standalone_mode=False)
     except DistillError as error:
-        print(f"error: {error}", file=sys.stderr)
-        for note in getattr(error, "__notes__", ()):
-            print(note, file=sys.stderr)
-        sys.exit(error.exit_code)
+        _fail(error)
+    except typer.TyperException as error:
+        _refuse_usage(error)
+    except OSError as error:
+        _fail(_os_error(error))
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    except SystemExit as stop:
+        code = stop.code
+    if code in (INTERRUPTED, TERMINATED):
         print("stopped; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(code)
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does: what is open is closed, what is half written is removed."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        del number, frame
+        raise SystemExit(TERMINATED)
+
+    before: Any = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _without_local_rank(words: Sequence[str]) -> list[str]:
+    """The command line without what launchers add to it; the rank itself comes in the environment."""
+    kept: list[str] = []
+    for position, word in enumerate(words):
+        is_number_of_flag = word.isdecimal() and position > 0 and re.fullmatch("--local[-_]rank", words[position - 1])
+        if not re.fullmatch(r"--local[-_]rank(=\d+)?", word) and not is_number_of_flag:
+            kept.append(word)
+    return kept
+
+
+def _is_main_rank() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+def _refuse_usage(error: typer.TyperException) -> NoReturn:
+    """Exit code 2 with the parser's message, which for `distill` alone is the help."""
+    context: typer.Context | None = getattr(error, "ctx", None)
+    command = "distill" if context is None else context.command_path
+    message = error.format_message()
+    is_help = message.startswith("Usage:")
+    print(message if is_help else f"error: {message}\nfix: {command} --help", file=sys.stderr)
+    sys.exit(2)
+
+
+def _os_error(error: OSError) -> DistillError:
+    if error.errno in NO_ROOM:
+        fix = "free space, or choose another disk with output=DIR; the same command goes on from here"
+    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        fix = "check who owns it, or choose another folder with output=DIR"
+    else:
+        fix = "check the path and the disk; the same command goes on from here"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return DistillError(what, why="the operating system refused", fix=fix)
+
+
+def _fail(error: DistillError) -> NoReturn:
+    print(f"error: {error}", file=sys.stderr)
+    for note in getattr(error, "__notes__", ()):
+        print(note, file=sys.stderr)
+    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

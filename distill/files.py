@@ -1,5 +1,6 @@
 """Files that appear whole or not at all; checksums, fingerprints and locks."""
 
+import glob
 import hashlib
 import json
 import os
@@ -30,8 +31,12 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yields a temporary folder; on a clean exit it takes the place of `path`, else it is removed."""
+    """Yields a temporary folder; on a clean exit it takes the place of `path`, else it is removed.
+
+    What a writer that was killed left behind is put right first, so one process at a time may write `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _clear_after_a_kill(path)
     tag = uuid.uuid4().hex[:8]
     partial = path.with_name(f".{path.name}.{tag}.partial")
     outgoing = path.with_name(f".{path.name}.{tag}.outgoing")
@@ -47,6 +52,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
                 outgoing.rename(path)
             shutil.rmtree(outgoing, ignore_errors=True)
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _clear_after_a_kill(path: Path) -> None:
+    """Puts the old folder back where a writer died between its two renames, and removes what dead writers left."""
+    tag = "[0-9a-f]" * 8
+    left = {
+        kind: [found for found in path.parent.glob(f".{glob.escape(path.name)}.{tag}.{kind}") if found.is_dir()]
+        for kind in ("outgoing", "partial")
+    }
+    if left["outgoing"] and not path.exists():
+        max(left["outgoing"], key=lambda folder: folder.stat().st_mtime_ns).rename(path)
+    for folder in (*left["outgoing"], *left["partial"]):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from distill.errors import RecipeError
 
+MAX_VALUES = 10_000
+
 
 class Settings(BaseModel):
     """A section of a recipe."""
@@ -39,12 +41,14 @@ def read_yaml(path: Path) -> dict[str, object]:
 def parse_yaml(text: str, *, source: str) -> dict[str, object]:
     """Parses a YAML mapping with the safe loader; `source` names it in errors."""
     try:
-        value = yaml.safe_load(text)
+        value = _loaded(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark is not None else ""
         problem = getattr(error, "problem", None) or str(error)
         raise RecipeError(f"{source}{line} is not YAML: {problem}", fix="mend the line") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"{source} is not a recipe: {error}", fix="look for the date, number or alias") from error
     if not isinstance(value, dict):
         raise RecipeError(f"{source} holds a {type(value).__name__}", why="a mapping of sections was expected")
     return value
@@ -71,8 +75,8 @@ def with_overrides(values: Mapping[str, object], overrides: list[str]) -> dict[s
                 raise RecipeError(f"override {override!r}: {part} is {inner!r}, not a section")
             section = inner
         try:
-            section[parts[-1]] = yaml.safe_load(text) if text else ""
-        except yaml.YAMLError as error:
+            section[parts[-1]] = _loaded(text) if text else ""
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise RecipeError(f"override {override!r}: the value is not YAML", fix="quote it") from error
     return result
 
@@ -88,6 +92,41 @@ def validated(settings: type[SettingsType], values: Mapping[str, object], *, sou
     except ValidationError as error:
         problems = [_problem(settings, dict(details)) for details in error.errors(include_url=False)]
         raise RecipeError(f"{source}: " + "; ".join(problems), fix="correct the recipe or the override") from error
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """The safe loader, which takes the last of two equal keys; this one refuses them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"key {key.value} stands twice", problem_mark=key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _loaded(text: str) -> object:
+    """Plain values out of YAML, which by aliases can stand for values without end.
+
+    Raises:
+        ValueError: there are more than `MAX_VALUES`, aliases counted as often as they stand; or a date is no date.
+    """
+    value: object = yaml.load(text, _RecipeLoader)
+    open_values, num_values = [value], 0
+    while open_values:
+        inner = open_values.pop()
+        num_values += 1
+        if num_values > MAX_VALUES:
+            raise ValueError(f"it holds more than {MAX_VALUES:,} values, or itself")
+        if isinstance(inner, dict):
+            open_values += inner.values()
+        elif isinstance(inner, list | tuple | set):
+            open_values += inner
+    return value
 
 
 def _deep_copy(value: Mapping[str, object]) -> dict[str, object]:

@@ -13,7 +13,7 @@ import functools
 import itertools
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from distill.data.records import Conversation, Message, PreferencePair
@@ -54,6 +54,10 @@ class ChatTokenizer(Protocol):
     @property
     def all_special_ids(self) -> list[int]:
         """Ids of the tokens that are no text."""
+
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Tokens beside the vocabulary's own; `special` says of each whether it is no text."""
 
     def get_chat_template(self) -> str:
         """The Jinja source; ValueError where there is none."""
@@ -260,7 +264,8 @@ def _end_of_turn_id(tokenizer: ChatTokenizer, template: str) -> int:
     answer = "yes"
     rendered = _text(tokenizer, [Message("user", "no"), Message("assistant", answer)], add_generation_prompt=False)
     tail = rendered[rendered.rindex(answer) + len(answer) :]
-    special = set(tokenizer.all_special_ids)
+    special = {index for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    special.update(tokenizer.all_special_ids)
     for token in _ids(tokenizer, tail):
         if token in special:
             return token

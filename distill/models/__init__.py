@@ -5,6 +5,7 @@ from distill.models.head import final_hidden_states, output_head
 from distill.models.load import DTYPES, DtypeName, LoadedModel, load_model, resolved_device
 from distill.models.prune import PruneSettings, prune
 from distill.models.quantized import Quantization, is_quantized
+from distill.models.quiet import name_deepspeed_accelerator
 from distill.models.save import folder_size_bytes, save_model, save_tokenizer
 from distill.models.scratch import ScratchSettings, new_model
 from distill.models.settings import ModelSettings, load
@@ -38,6 +39,7 @@ __all__ = [
     "load",
     "load_model",
     "load_tokenizer",
+    "name_deepspeed_accelerator",
     "new_model",
     "output_head",
     "prune",

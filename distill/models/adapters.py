@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal, TypeAlias, Union, cast
 
+import torch
 from pydantic import Field
 
 from distill.errors import ModelError
@@ -26,8 +27,10 @@ class LoraSettings(Settings):
     )
 
 
-def add_lora(model: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
-    """Freezes `model` and wraps it with fresh adapters that change nothing yet.
+def add_lora(model: "PreTrainedModel", settings: LoraSettings, *, seed: int) -> "PeftModel":
+    """Freezes `model` and wraps it with fresh adapters that change nothing yet; equal seeds give equal adapters.
+
+    The global random state is left as it was.
 
     Raises:
         ModelError: the model has adapters already, or no module bears a name in `settings.target_modules`.
@@ -49,7 +52,9 @@ def add_lora(model: "PreTrainedModel", settings: LoraSettings) -> "PeftModel":
         task_type="CAUSAL_LM",
     )
     try:
-        with quietly():
+        with quietly(), torch.random.fork_rng(devices=[]):
+            # On a GPU too, peft draws on the CPU and moves the adapters afterwards.
+            torch.default_generator.manual_seed(seed)
             return cast("PeftModel", get_peft_model(model, config))
     except ValueError as error:
         raise ModelError(

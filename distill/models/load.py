@@ -17,6 +17,7 @@ from distill.models.stopping import set_special_ids
 from distill.models.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ def load_model(
     device: str = "auto",
     quantization: Quantization | None = None,
     revision: str | None = None,
+    chat_template: Path | None = None,
 ) -> LoadedModel:
     """Loads a chat model in evaluation mode, ready to generate; no code from the folder ever runs.
 
@@ -55,18 +57,42 @@ def load_model(
         device: `auto` is cuda where there is one, else cpu.
         quantization: bitsandbytes format the weights are converted to while loading.
         revision: of a hub id.
+        chat_template: a jinja file in place of the tokenizer's own template.
 
     Raises:
         ModelError: the model is missing, damaged, pickled, has no tokenizer or chat template, or cannot be built.
     """
     source = find_source(folder_or_id, revision=revision)
-    if source.kind == "adapter":
-        return _load_adapters(source, dtype=dtype, device=device, quantization=quantization)
-    tokenizer = load_tokenizer(source.folder)
+    base = _base_of(source)
+    tokenizer = load_tokenizer(source.folder, chat_template=chat_template)
     require_chat_template(tokenizer, source.folder)
-    model = _build(source, dtype=dtype, device=resolved_device(device), quantization=quantization)
-    set_special_ids(model, tokenizer)
-    return LoadedModel(model.eval(), tokenizer, source.name, fingerprint([source.fingerprint, dtype, quantization]))
+    whole = _build(base, dtype=dtype, device=resolved_device(device), quantization=quantization)
+    set_special_ids(whole, tokenizer)
+    model = whole if base is source else _with_adapters(whole, source, base)
+    made_of = fingerprint([base.fingerprint, dtype, quantization])
+    if base is not source:
+        made_of = fingerprint([made_of, source.fingerprint])
+    if chat_template is not None:
+        made_of = fingerprint([made_of, tokenizer.chat_template])
+    return LoadedModel(model.eval(), tokenizer, source.name, made_of)
+
+
+def _base_of(source: ModelSource) -> ModelSource:
+    """The whole model that adapters change; a whole model is its own.
+
+    Raises:
+        ModelError: the base is missing, or is adapters itself.
+    """
+    if source.kind != "adapter":
+        return source
+    base = find_source(adapter_base(source))
+    if base.kind == "adapter":
+        raise ModelError(
+            f"{source.folder} holds adapters for {base.name}, which are adapters themselves",
+            why="adapters are loaded onto a whole model only",
+            fix=f"merge {base.name} first (distill export MODEL --formats safetensors)",
+        )
+    return base
 
 
 def resolved_device(device: str) -> str:
@@ -96,7 +122,7 @@ def require_chat_template(tokenizer: "PreTrainedTokenizerBase", folder: Path) ->
         raise ModelError(
             f"the tokenizer in {folder} has no chat template",
             why="chats could not be turned into the text this model was trained on",
-            fix=f"write its template to {folder / 'chat_template.jinja'}",
+            fix=f"write its template to {folder / 'chat_template.jinja'}, or name a file: chat_template=FILE.jinja",
         )
 
 
@@ -125,24 +151,14 @@ def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quanti
     return model if is_quantized(model) else cast("PreTrainedModel", model.to(device))
 
 
-def _load_adapters(
-    source: ModelSource, *, dtype: DtypeName, device: str, quantization: Quantization | None
-) -> LoadedModel:
+def _with_adapters(model: "PreTrainedModel", source: ModelSource, base: ModelSource) -> "PeftModel":
     from peft import PeftModel
-    from transformers import PreTrainedModel
 
-    base = load_model(adapter_base(source), dtype=dtype, device=device, quantization=quantization)
-    if not isinstance(base.model, PreTrainedModel):
-        raise ModelError(
-            f"{source.folder} holds adapters for {base.source}, which are adapters themselves",
-            why="adapters are loaded onto a whole model only",
-            fix=f"merge {base.source} first (distill export MODEL --formats safetensors)",
-        )
     try:
         with quietly():
-            model = PeftModel.from_pretrained(base.model, str(source.folder), is_trainable=False, use_safetensors=True)
+            return cast(
+                "PeftModel",
+                PeftModel.from_pretrained(model, str(source.folder), is_trainable=False, use_safetensors=True),
+            )
     except (ValueError, OSError, KeyError, RuntimeError) as error:
-        raise ModelError(f"the adapters in {source.folder} do not fit {base.source}", why=str(error)) from error
-    tokenizer = load_tokenizer(source.folder)
-    set_special_ids(base.model, tokenizer)
-    return LoadedModel(model.eval(), tokenizer, source.name, fingerprint([base.fingerprint, source.fingerprint]))
+        raise ModelError(f"the adapters in {source.folder} do not fit {base.name}", why=str(error)) from error

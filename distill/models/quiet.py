@@ -1,15 +1,22 @@
-"""Keeps transformers' and peft's own progress bars and notices off the screen."""
+"""Keeps transformers', peft's and DeepSpeed's own progress bars and notices off the screen."""
 
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Silences transformers' progress bars, and warnings about the deprecated names that peft uses of it."""
+    """Silences transformers' progress bars, and warnings about the deprecated names that peft uses of it.
+
+    transformers imports DeepSpeed when it saves a model, so DeepSpeed learns here what it runs on.
+    """
     from transformers.utils import logging
 
+    name_deepspeed_accelerator()
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:
@@ -19,3 +26,9 @@ def quietly() -> Iterator[None]:
     finally:
         if shows_bars:
             logging.enable_progress_bar()
+
+
+def name_deepspeed_accelerator() -> None:
+    """Tells DeepSpeed, before its import, that it runs on a CPU; left to find out, it warns on stdout."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -20,6 +20,11 @@ class ModelSettings(Settings):
     path: str | None = Field(None, description="a folder, a hub id, or `embedded`: the teacher in the package")
     revision: str | None = Field(None, description="of a hub id")
     recipe: Path | None = Field(None, description="the recipe whose run makes the model")
+    chat_template: Path | None = Field(
+        None,
+        description="a jinja file in place of the tokenizer's own template; for tokenizers that have none, such as"
+        " Vicuna's",
+    )
     scratch: ScratchSettings | None = Field(None, description="random weights of this shape")
     prune: PruneSettings | None = Field(None, description="cut out of the teacher")
     dtype: DtypeName = Field("float32", description="of weights and activations")
@@ -36,6 +41,8 @@ class ModelSettings(Settings):
             raise ValueError(f"exactly one of path, recipe, scratch, prune is needed, not {found}")
         if self.tokenizer_vocab_size is not None and self.scratch is None:
             raise ValueError("tokenizer_vocab_size needs scratch: a model that exists has its tokenizer")
+        if self.chat_template is not None and self.path is None:
+            raise ValueError("chat_template needs path: a model that is made here has the template it is made with")
         return self
 
 
@@ -57,4 +64,5 @@ def load(settings: ModelSettings) -> LoadedModel:
         device=settings.device,
         quantization=settings.quantization,
         revision=settings.revision,
+        chat_template=settings.chat_template,
     )

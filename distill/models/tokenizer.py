@@ -10,6 +10,7 @@ from tokenizers.models import BPE
 
 from distill.data.templates import END_OF_TURN, PAD, SPECIAL_TOKENS
 from distill.errors import ModelError
+from distill.models.chat_template import read_chat_template
 from distill.models.quiet import quietly
 from distill.models.source import adapter_base, locate, read_model_json
 
@@ -96,11 +97,18 @@ def _pieces(*patterns: str) -> pre_tokenizers.Sequence:
     return pre_tokenizers.Sequence([*cuts, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
 
 
-def load_tokenizer(folder_or_id: str | Path, *, revision: str | None = None) -> Tokenizer:
+def load_tokenizer(
+    folder_or_id: str | Path, *, revision: str | None = None, chat_template: Path | None = None
+) -> Tokenizer:
     """Loads a model's tokenizer; adapters without one of their own have their base's.
 
+    Args:
+        folder_or_id: of the model.
+        revision: of a hub id.
+        chat_template: a jinja file in place of the tokenizer's own template.
+
     Raises:
-        ModelError: there is no model or no tokenizer, or its files are damaged.
+        ModelError: there is no model, no tokenizer or no such template, or its files are damaged.
     """
     from transformers import AutoTokenizer
 
@@ -111,7 +119,7 @@ def load_tokenizer(folder_or_id: str | Path, *, revision: str | None = None) -> 
         folder, arguments = folder.parent, {**arguments, "gguf_file": folder.name}
     elif not any((folder / name).exists() for name in _TOKENIZER_FILES):
         if source.kind == "adapter":
-            return load_tokenizer(adapter_base(source))
+            return load_tokenizer(adapter_base(source), chat_template=chat_template)
         raise ModelError(
             f"{folder} has no tokenizer",
             why=f"none of {', '.join(_TOKENIZER_FILES)} is there",
@@ -126,4 +134,6 @@ def load_tokenizer(folder_or_id: str | Path, *, revision: str | None = None) -> 
     except (ValueError, OSError, KeyError, TypeError, AttributeError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(f"the tokenizer in {folder} cannot be read", why=why, fix="copy the model again") from error
+    if chat_template is not None:
+        tokenizer.chat_template = read_chat_template(chat_template)
     return tokenizer

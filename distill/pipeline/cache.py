@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from distill.data import TokenizedPair, TokenizedSequence, read_pairs
 from distill.errors import RecipeError
 from distill.files import sha256_of_file
-from distill.models import LoadedModel, load_model, load_tokenizer, same_vocabulary
+from distill.models import LoadedModel, load_tokenizer, same_vocabulary
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import load_teacher
+from distill.pipeline.sft import load_start, load_teacher
 from distill.pipeline.tokenized import tokenized_pairs
 from distill.teacher_cache import CacheSettings, TeacherCache, score_sequences
 
@@ -17,8 +17,7 @@ def run_cache(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.cache
     assert settings is not None
     refuse_other_vocabulary(run)
-    student = run.recipe.student
-    reference = load_model(run.start_source, dtype=student.dtype, device=student.device)
+    reference = load_start(run)
     sequences = sequences_of(pairs_of(run, reference))
     scored = {
         "teacher": _score(run, load_teacher(run), sequences, settings, "teacher"),
@@ -36,7 +35,12 @@ def refuse_other_vocabulary(run: RunFolder) -> None:
     Raises:
         RecipeError: says in which way the tokenizers differ.
     """
-    reason = same_vocabulary(load_tokenizer(run.teacher_source), load_tokenizer(run.start_source))
+    teacher, student = run.recipe.teacher, run.recipe.student
+    assert teacher is not None
+    reason = same_vocabulary(
+        load_tokenizer(run.teacher_source, revision=teacher.revision),
+        load_tokenizer(run.start_source, revision=student.revision),
+    )
     if reason is not None:
         name = run.recipe.train.objective.name if run.recipe.train is not None else "cache"
         raise RecipeError(

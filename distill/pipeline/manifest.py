@@ -4,12 +4,14 @@ import datetime
 import importlib.metadata
 import platform
 import shutil
+import uuid
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from distill import __version__
+from distill.errors import DataError, RecipeError
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
 
@@ -65,9 +67,25 @@ def manifest_path(folder: Path) -> Path:
 
 
 def read_manifest(folder: Path) -> StageManifest | None:
-    """The stage's manifest, or None where the stage never started."""
+    """The stage's manifest, or None where the stage never started.
+
+    Raises:
+        RecipeError: the folder holds a manifest of something else, or a damaged one.
+    """
     path = manifest_path(folder)
-    return validated(StageManifest, read_json(path), source=str(path)) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        values = read_json(path)
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise RecipeError(error.what, why="nothing else says what the stage was made from", fix=_fix(folder)) from error
+    if values.get("format") != "distill-stage":
+        raise RecipeError(
+            f"{path} is not the manifest of a stage", why=f"{folder} belongs to something else", fix=_fix(folder)
+        )
+    return validated(StageManifest, values, source=str(path))
 
 
 def write_manifest(folder: Path, manifest: StageManifest) -> None:
@@ -75,8 +93,44 @@ def write_manifest(folder: Path, manifest: StageManifest) -> None:
     write_json(manifest_path(folder), manifest.model_dump(mode="json"))
 
 
+def refuse_foreign(folder: Path) -> None:
+    """Refuses to write a stage into a folder that holds anything but a stage.
+
+    Raises:
+        RecipeError: it is a file, or it holds files and no manifest of a stage.
+    """
+    if read_manifest(folder) is not None or not folder.exists():
+        return
+    foreign = "it is a file"
+    if folder.is_dir():
+        entries = sorted(path.name for path in folder.iterdir() if not _is_partial_manifest(path))
+        if not entries:
+            return
+        foreign = f"it holds {entries[0]}" + (f" and {len(entries) - 1} more" if len(entries) > 1 else "")
+    raise RecipeError(
+        f"{folder} is in the way of the stage's folder: {foreign}, and no manifest of a stage",
+        why="a stage that starts over deletes its folder",
+        fix=_fix(folder),
+    )
+
+
 def clear_stage(folder: Path) -> None:
-    """Removes a stage's folder, the manifest first, so that a crash in between leaves no stage that looks done."""
-    manifest_path(folder).unlink(missing_ok=True)
+    """Removes a stage's folder; after a crash meanwhile the stage is whole or gone, never in between.
+
+    Raises:
+        RecipeError: the folder is not a stage's.
+    """
+    refuse_foreign(folder)
     if folder.exists():
-        shutil.rmtree(folder)
+        folder.rename(folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.cleared"))
+    for cleared in folder.parent.glob(f".{folder.name}.*.cleared"):
+        shutil.rmtree(cleared)
+
+
+def _is_partial_manifest(path: Path) -> bool:
+    """What a crash while the first manifest was written leaves."""
+    return path.name.startswith(".manifest.json.") and path.name.endswith(".partial")
+
+
+def _fix(folder: Path) -> str:
+    return f"move {folder} away, or choose another folder with output=DIR"

@@ -3,9 +3,8 @@
 from distill.data import read_conversations
 from distill.decoding import TransformersGenerator
 from distill.files import fingerprint
-from distill.models import load_model
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import load_teacher
+from distill.pipeline.sft import load_start, load_teacher
 from distill.preference import write_pairs_stage
 
 
@@ -14,7 +13,7 @@ def run_pairs(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.pairs
     assert settings is not None
     teacher = load_teacher(run)
-    student = load_model(run.start_source, dtype=run.recipe.student.dtype, device=run.recipe.student.device)
+    student = load_start(run)
     report = write_pairs_stage(
         read_conversations(run.conversations("prompts")),
         teacher=TransformersGenerator(teacher),

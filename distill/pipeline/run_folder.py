@@ -48,6 +48,19 @@ class RunFolder:
             return self.made_teacher
         return model_source(teacher)
 
+    def chat_template(self, settings: ModelSettings) -> Path | None:
+        """The template file that a model's settings name, relative to the recipe.
+
+        Raises:
+            RecipeError: the file does not exist.
+        """
+        if settings.chat_template is None:
+            return None
+        path = self.loaded.resolve(settings.chat_template)
+        if not path.is_file():
+            raise RecipeError(f"chat_template {path} does not exist", fix="check the path, relative to the recipe")
+        return path
+
     @property
     def start_source(self) -> str | Path:
         """The student before preference training: the reference policy. The SFT result, else the student's own path."""
@@ -73,13 +86,14 @@ def model_source(settings: ModelSettings) -> str | Path:
     return folder if folder.exists() else settings.path
 
 
-def model_identity(settings: ModelSettings, made: Path | None) -> str:
-    """A fingerprint of the model's files, or of its hub id and revision."""
+def model_identity(settings: ModelSettings, made: Path | None, *, chat_template: Path | None) -> str:
+    """A fingerprint of the model's files, or of its hub id and revision; and of the template in place of its own."""
     source = made if made is not None else model_source(settings)
-    described = settings.model_dump(mode="json", exclude={"path", "recipe", "device"})
+    described = settings.model_dump(mode="json", exclude={"path", "recipe", "device", "chat_template"})
+    template = [] if chat_template is None else [sha256_of_file(chat_template)]
     if isinstance(source, Path):
-        return fingerprint([described, fingerprint_of_folder(source) if source.exists() else "not made yet"])
-    return fingerprint([described, source])
+        return fingerprint([described, fingerprint_of_folder(source) if source.exists() else "not made yet", *template])
+    return fingerprint([described, source, *template])
 
 
 def data_identity(settings: DataSettings) -> str:

@@ -12,13 +12,24 @@ import yaml
 
 from distill.errors import DistillError, RecipeError, StageError
 from distill.files import fingerprint, locked, write_text
-from distill.pipeline.manifest import StageManifest, clear_stage, library_versions, now, read_manifest, write_manifest
+from distill.pipeline.manifest import (
+    StageManifest,
+    clear_stage,
+    library_versions,
+    now,
+    read_manifest,
+    refuse_foreign,
+    write_manifest,
+)
 from distill.pipeline.recipe import LoadedRecipe, Recipe, load_recipe
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.stages import STAGES, inputs_of, stages_of
 from distill.training import is_main_rank
+from distill.training.engine import accumulation_steps, memory_plan
 
 log = logging.getLogger(__name__)
+
+RESOLVED_HEADER = "# Written by distill: the recipe of this run, with every default and override.\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +64,18 @@ def decide(run: RunFolder, name: str, *, force: bool, rerun: frozenset[str]) -> 
         before, after = found.inputs, inputs_of(run, name)
         differing = sorted(part for part in before.keys() | after.keys() if before.get(part) != after.get(part))
         return Decision(name, "restart", f"changed since it was made: {', '.join(differing)}", key)
+    newer = [need for need in STAGES[name].needs if _started(run, need) > found.started]
+    if newer:
+        return Decision(name, "restart", f"{', '.join(newer)} was made again since", key)
     if found.status == "running":
         return Decision(name, "resume", f"was cut off (started {found.started})", key)
     return Decision(name, "skip", f"stands since {found.started}", key)
+
+
+def _started(run: RunFolder, name: str) -> str:
+    """When a stage was started, to the second; empty where it never was."""
+    found = read_manifest(run.stage(name))
+    return "" if found is None else found.started
 
 
 def run_recipe(
@@ -79,7 +99,8 @@ def run_recipe(
     """
     for name in [*force, *([until] if until else []), *([only] if only else [])]:
         _require_stage(loaded.recipe, name)
-    run = bound(loaded, make_teacher=True)
+    require_sound(loaded)
+    run = bound(loaded, make_teacher=any(STAGES[name].uses_teacher for name in _wanted(loaded, until=until, only=only)))
     with locked(run.output / ".lock") if is_main_rank() else contextlib.nullcontext():
         if is_main_rank():
             _write_resolved_recipe(run)
@@ -91,6 +112,7 @@ def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str]
     """What `run_recipe` would do; loads no weights and writes nothing."""
     for name in [*force, *([until] if until else [])]:
         _require_stage(loaded.recipe, name)
+    require_sound(loaded)
     run = bound(loaded, make_teacher=False)
     decisions: list[Decision] = []
     if loaded.recipe.teacher is not None and loaded.recipe.teacher.recipe is not None:
@@ -109,6 +131,39 @@ def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str]
     return decisions
 
 
+def require_sound(loaded: LoadedRecipe) -> None:
+    """Refuses, before anything runs, what would stop a later stage or damage what is no run's.
+
+    Raises:
+        RecipeError: a memory plan is missing or wrong, batches do not divide, or the output folder is not a run's.
+    """
+    run = RunFolder(loaded, loaded.recipe.output)
+    for settings in (loaded.recipe.sft, loaded.recipe.train):
+        if settings is not None:
+            path = None if settings.deepspeed is None else loaded.resolve(settings.deepspeed)
+            memory_plan(settings.model_copy(update={"deepspeed": path}))
+            accumulation_steps(settings, world_size=_world_size())
+    for folder in (run.output, *run.output.parents):
+        if folder.exists() and not folder.is_dir():
+            raise RecipeError(f"output is {run.output}, and {folder} is a file", fix="choose a folder: output=DIR")
+    if is_main_rank():
+        names = stages_of(run)
+        for name in names:
+            refuse_foreign(run.stage(name))
+        resolved = run.output / "recipe.yaml"
+        if resolved.exists() and not any(_started(run, name) for name in names):
+            _refuse_foreign_recipe(resolved)
+
+
+def _refuse_foreign_recipe(path: Path) -> None:
+    if not path.read_text(encoding="utf-8", errors="replace").startswith(RESOLVED_HEADER):
+        raise RecipeError(
+            f"{path} is in the way of the run's own recipe.yaml",
+            why="a run writes its resolved recipe there, and this file was written by someone else",
+            fix="choose another folder with output=DIR",
+        )
+
+
 def bound(loaded: LoadedRecipe, *, make_teacher: bool) -> RunFolder:
     """The recipe bound to its folder; with `make_teacher`, the teacher's own recipe runs first where needed."""
     made: Path | None = None
@@ -117,8 +172,33 @@ def bound(loaded: LoadedRecipe, *, make_teacher: bool) -> RunFolder:
         made = RunFolder(teacher, teacher.recipe.output).final_source  # type: ignore[assignment]
         if make_teacher and is_main_rank():
             log.info("teacher: recipe %s", loaded.recipe.teacher.recipe)
+            if _world_size() > 1:
+                _require_made(teacher)
             run_recipe(teacher, until="sft")
     return RunFolder(loaded, loaded.recipe.output, made)
+
+
+def _require_made(teacher: LoadedRecipe) -> None:
+    """Under a launcher only the main process would train the teacher, and wait for the others for ever."""
+    unmade = [decision.stage for decision in plan(teacher, until="sft") if decision.action != "skip"]
+    if unmade:
+        raise RecipeError(
+            f"the teacher's recipe {teacher.path.name} has not run ({', '.join(unmade)})",
+            why="a launcher started several processes, and the teacher's recipe runs in one",
+            fix=f"distill run {teacher.path} --until sft output={teacher.recipe.output}",
+        )
+
+
+def _wanted(loaded: LoadedRecipe, *, until: str | None, only: str | None) -> list[str]:
+    """The stages that the command asks for."""
+    if only is not None:
+        return [only]
+    names = stages_of(RunFolder(loaded, loaded.recipe.output))
+    return names if until is None else names[: names.index(until) + 1]
+
+
+def _world_size() -> int:
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def teacher_recipe(loaded: LoadedRecipe) -> LoadedRecipe:
@@ -162,7 +242,7 @@ def _require_standing(run: RunFolder, decision: Decision, *, for_stage: str) -> 
 
 def _run_stage(run: RunFolder, decision: Decision) -> None:
     name, folder = decision.stage, run.stage(decision.stage)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in ("sft", "train"):
+    if _world_size() > 1 and name not in ("sft", "train"):
         raise RecipeError(
             f"stage {name} runs in one process",
             why="a launcher started several",
@@ -213,4 +293,4 @@ def _require_stage(recipe: Recipe, name: str) -> None:
 
 def _write_resolved_recipe(run: RunFolder) -> None:
     values = run.recipe.model_dump(mode="json")
-    write_text(run.output / "recipe.yaml", yaml.safe_dump(values, sort_keys=False))
+    write_text(run.output / "recipe.yaml", RESOLVED_HEADER + yaml.safe_dump(values, sort_keys=False))

@@ -15,6 +15,7 @@ from distill.models import (
     load_tokenizer,
     new_model,
     prune,
+    save_model,
     train_tokenizer,
 )
 from distill.pipeline.run_folder import RunFolder, model_source
@@ -36,7 +37,7 @@ def run_sft(run: RunFolder) -> dict[str, object]:
     assert settings is not None
     conversations = _answered(run, settings)
     settings = settings_here(run, settings)
-    student = _new_student(run, conversations)
+    student = new_student(run, conversations)
     log.info("student: %d parameters", count_parameters(student.model))
     examples = tokenized_conversations(student.tokenizer, conversations, max_length_tokens=settings.max_length_tokens)
     validation = tokenized_conversations(
@@ -102,10 +103,23 @@ def load_teacher(run: RunFolder) -> LoadedModel:
         device=teacher.device,
         quantization=teacher.quantization,
         revision=teacher.revision,
+        chat_template=run.chat_template(teacher),
     )
 
 
-def _new_student(run: RunFolder, conversations: list[Conversation]) -> LoadedModel:
+def load_start(run: RunFolder) -> LoadedModel:
+    """The student before preference training; its own template is needed only where stage `sft` saved none."""
+    student, is_trained = run.recipe.student, run.recipe.sft is not None
+    return load_model(
+        run.start_source,
+        dtype=student.dtype,
+        device=student.device,
+        revision=None if is_trained else student.revision,
+        chat_template=None if is_trained else run.chat_template(student),
+    )
+
+
+def new_student(run: RunFolder, conversations: list[Conversation]) -> LoadedModel:
     """The student before its first step: a folder, a random start, or cut out of the teacher."""
     settings = run.recipe.student
     if settings.path is not None:
@@ -115,14 +129,40 @@ def _new_student(run: RunFolder, conversations: list[Conversation]) -> LoadedMod
             device=settings.device,
             quantization=settings.quantization,
             revision=settings.revision,
+            chat_template=run.chat_template(settings),
         )
-    elif settings.prune is not None:
-        loaded = _pruned_teacher(run, settings, conversations)
+    elif settings.lora is not None:
+        loaded = _saved_start(run, settings, conversations)
     else:
-        loaded = _random_start(run, settings, conversations)
-    if settings.lora is None:
-        return loaded
-    return LoadedModel(add_lora(loaded.model, settings.lora), loaded.tokenizer, loaded.source, loaded.fingerprint)
+        loaded = _made_start(run, settings, conversations)
+    return with_adapters(run, loaded)
+
+
+def with_adapters(run: RunFolder, student: LoadedModel) -> LoadedModel:
+    """The student wrapped with fresh adapters where the recipe asks for them."""
+    lora = run.recipe.student.lora
+    if lora is None:
+        return student
+    adapted = add_lora(student.model, lora, seed=run.recipe.seed)
+    return LoadedModel(adapted, student.tokenizer, student.source, student.fingerprint)
+
+
+def _saved_start(run: RunFolder, settings: ModelSettings, conversations: list[Conversation]) -> LoadedModel:
+    """A made start from disk: adapters name the folder of their base, and load back onto it."""
+    base = (run.stage("sft") / "base").resolve()
+    if is_main_rank():
+        if not base.exists():
+            made = _made_start(run, settings, conversations)
+            save_model(made.model, made.tokenizer, base)
+    else:
+        wait_for_main_rank(base)
+    return load_model(base, dtype=settings.dtype, device=settings.device, quantization=settings.quantization)
+
+
+def _made_start(run: RunFolder, settings: ModelSettings, conversations: list[Conversation]) -> LoadedModel:
+    if settings.prune is not None:
+        return _pruned_teacher(run, settings, conversations)
+    return _random_start(run, settings, conversations)
 
 
 def _pruned_teacher(run: RunFolder, settings: ModelSettings, conversations: list[Conversation]) -> LoadedModel:
@@ -146,7 +186,10 @@ def _random_start(run: RunFolder, settings: ModelSettings, conversations: list[C
             architecture=settings.scratch.architecture,
         )
     elif run.recipe.teacher is not None:
-        tokenizer = load_tokenizer(run.teacher_source)
+        teacher = run.recipe.teacher
+        tokenizer = load_tokenizer(
+            run.teacher_source, revision=teacher.revision, chat_template=run.chat_template(teacher)
+        )
     else:
         raise RecipeError(
             "student.tokenizer_vocab_size is not set",

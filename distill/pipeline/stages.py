@@ -51,12 +51,16 @@ def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
     elif stage.key is not None:
         inputs["settings"] = fingerprint(getattr(recipe, stage.key).model_dump(mode="json"))
     if stage.uses_teacher and recipe.teacher is not None:
-        inputs["teacher"] = model_identity(recipe.teacher, run.made_teacher)
+        inputs["teacher"] = model_identity(
+            recipe.teacher, run.made_teacher, chat_template=run.chat_template(recipe.teacher)
+        )
     if name in ("sft", "pairs", "cache", "train"):
-        student = recipe.student.model_dump(mode="json", exclude={"device"})
+        student = recipe.student.model_dump(mode="json", exclude={"device", "chat_template"})
         inputs["student"] = fingerprint(student)
         if recipe.student.path is not None:
-            inputs["student_weights"] = model_identity(recipe.student, None)
+            inputs["student_weights"] = model_identity(
+                recipe.student, None, chat_template=run.chat_template(recipe.student)
+            )
     on = stages_of(run)
     for earlier in stage.needs:
         if earlier in on:

@@ -46,7 +46,7 @@ def _report(num_rows: int, num_kept: int, noun: str, max_length_tokens: int) -> 
             noun,
             max_length_tokens,
         )
-    if not num_kept:
+    if num_rows and not num_kept:
         raise DataError(
             f"none of {num_rows} {noun} can be trained on",
             why=f"no completion is left within max_length_tokens={max_length_tokens}",

@@ -1,9 +1,8 @@
 """Stage `train`: the DeepSpeed student trainer on pairs and cached distributions."""
 
-from distill.models import LoadedModel, add_lora, load_model
 from distill.pipeline.cache import pairs_of, refuse_other_vocabulary
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import settings_here
+from distill.pipeline.sft import load_start, settings_here, with_adapters
 from distill.teacher_cache import TeacherCache
 from distill.training import train
 
@@ -13,10 +12,9 @@ def run_train(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.train
     assert settings is not None
     refuse_other_vocabulary(run)
-    student = load_model(run.start_source, dtype=run.recipe.student.dtype, device=run.recipe.student.device)
-    if run.recipe.sft is None and run.recipe.student.lora is not None:
-        adapted = add_lora(student.model, run.recipe.student.lora)
-        student = LoadedModel(adapted, student.tokenizer, student.source, student.fingerprint)
+    student = load_start(run)
+    if run.recipe.sft is None:
+        student = with_adapters(run, student)
     pairs = pairs_of(run, student)
     report = train(
         student,

@@ -167,7 +167,7 @@ class _Run:
 
     def _one_step(self, number: int, total: int, feed: Feed, *, clock: "Clock") -> dict[str, float]:
         """Step `number` + 1; its row of metrics."""
-        torch.manual_seed(fold_seed(self.seed, number, self.world.rank))
+        set_seed(fold_seed(self.seed, number, self.world.rank))
         lr = lr_at(number, settings=self.settings, total_steps=total)
         batch = feed.step(number)
         metrics = self.step.train(batch, lr=lr, number=number + 1)
@@ -230,6 +230,16 @@ class Clock:
 def fold_seed(*parts: int) -> int:
     """One 60-bit seed out of several numbers."""
     return int(fingerprint(list(parts))[:15], 16)
+
+
+def set_seed(seed: int) -> None:
+    """Seeds the CPU, and the GPUs where there are some.
+
+    `torch.manual_seed` also queues the seed, with a traceback, for every accelerator this machine does not have.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_available():
+        torch.cuda.manual_seed_all(seed)
 
 
 def prepared_module(student: LoadedModel, settings: TrainSettings) -> StudentModule:

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from distill.models import name_deepspeed_accelerator
+
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 POLL_INTERVAL_S = 0.5
 
@@ -90,8 +92,7 @@ def import_deepspeed() -> Any:
 
     The shared-memory collectives are a compiled op; gloo's do the same work. Optimizers are torch's own.
     """
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    name_deepspeed_accelerator()
     deepspeed = importlib.import_module("deepspeed")
     for handler in logging.getLogger("DeepSpeed").handlers:
         if type(handler) is logging.StreamHandler:

@@ -70,6 +70,28 @@ def test_a_folder_whose_writer_fails_stays_as_it_was(tmp_path):
     assert names_in(tmp_path) == ["model"]
 
 
+def test_a_folder_whose_writer_was_killed_between_its_renames_comes_back(tmp_path):
+    """Killed after `path` went to its outgoing name and before the new folder took its place."""
+    outgoing = tmp_path / ".model.0123abcd.outgoing"
+    outgoing.mkdir()
+    (outgoing / "old.txt").write_text("old", encoding="utf-8")
+    with pytest.raises(CutOffError):
+        write_half(replacing_folder(tmp_path / "model"))
+    assert names_in(tmp_path) == ["model"]
+    assert names_in(tmp_path / "model") == ["old.txt"]
+
+
+def test_what_killed_writers_left_is_removed_and_what_belongs_to_others_is_not(tmp_path):
+    others = [".model.v2.0123abcd.partial", ".other.0123abcd.partial"]
+    for name in (".model.0123abcd.outgoing", ".model.89abcdef.partial", "model", *others):
+        (tmp_path / name).mkdir()
+    (tmp_path / "model" / "whole.txt").touch()
+    with pytest.raises(CutOffError):
+        write_half(replacing_folder(tmp_path / "model"))
+    assert names_in(tmp_path) == [*others, "model"]
+    assert names_in(tmp_path / "model") == ["whole.txt"]
+
+
 def test_json_is_read_back_as_written(tmp_path):
     write_json(tmp_path / "a.json", {"b": [1, None], "a": "ü"})
     assert read_json(tmp_path / "a.json") == {"a": "ü", "b": [1, None]}

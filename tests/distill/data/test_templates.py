@@ -3,6 +3,7 @@ import logging
 import jinja2
 import pytest
 from hypothesis import HealthCheck, given, settings
+from tokenizers import AddedToken
 
 from distill.data.records import Conversation, Message, PreferencePair
 from distill.data.templates import (
@@ -175,6 +176,22 @@ def test_a_template_that_rewrites_history_still_renders_single_answers(make_toke
 def test_a_template_that_never_ends_a_turn_is_refused(make_tokenizer):
     with pytest.raises(ModelError, match="no special token ends the assistant's turn"):
         end_of_turn_id(make_tokenizer(NEVER_ENDING))
+
+
+def test_an_end_token_that_is_only_added_as_special_ends_a_turn(make_tokenizer):
+    """Neither eos nor any other named token, as in chat models whose eos ends texts and not turns."""
+    tokenizer = make_tokenizer(CHATML.replace("<|end|>", "<|done|>"))
+    tokenizer.add_tokens([AddedToken("<|done|>", special=True, normalized=False)])
+    (done,) = tokenizer("<|done|>")["input_ids"]
+    assert done not in tokenizer.all_special_ids
+    assert end_of_turn_id(tokenizer) == done
+
+
+def test_an_added_token_that_is_text_ends_no_turn(make_tokenizer):
+    tokenizer = make_tokenizer(CHATML.replace("<|end|>", "<|done|>"))
+    tokenizer.add_tokens([AddedToken("<|done|>", special=False, normalized=False)])
+    with pytest.raises(ModelError, match="no special token ends the assistant's turn"):
+        end_of_turn_id(tokenizer)
 
 
 def test_a_tokenizer_without_template_is_refused(make_tokenizer):

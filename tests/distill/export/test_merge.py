@@ -12,7 +12,7 @@ from distill.models import LoraSettings, add_lora, load_model, save_model
 def with_adapters(folder, target):
     """The model of `folder` with adapters that change its logits."""
     loaded = load_model(folder)
-    model = add_lora(loaded.model, LoraSettings(rank=4, alpha=8))
+    model = add_lora(loaded.model, LoraSettings(rank=4, alpha=8), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -11,30 +11,30 @@ IDS = torch.tensor([[5, 6, 7, 8]])
 def test_fresh_adapters_change_nothing(family_model):
     model = family_model("llama")
     before = model(IDS).logits
-    torch.testing.assert_close(add_lora(model, LoraSettings(rank=2))(IDS).logits, before)
+    torch.testing.assert_close(add_lora(model, LoraSettings(rank=2), seed=0)(IDS).logits, before)
 
 
 def test_only_adapters_learn(family_model):
-    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    model = add_lora(family_model("llama"), LoraSettings(rank=2), seed=0)
     learning = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     assert learning
     assert all("lora_" in name for name in learning)
 
 
 def test_the_output_head_gets_no_adapter(family_model):
-    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    model = add_lora(family_model("llama"), LoraSettings(rank=2), seed=0)
     assert type(without_adapters(model).lm_head) is torch.nn.Linear
 
 
 def test_rank_is_the_number_of_columns(family_model):
-    model = add_lora(family_model("llama"), LoraSettings(rank=3, target_modules=("q_proj",)))
+    model = add_lora(family_model("llama"), LoraSettings(rank=3, target_modules=("q_proj",)), seed=0)
     shapes = {tuple(p.shape) for name, p in model.named_parameters() if "lora_A" in name}
     assert shapes == {(3, 32)}
 
 
 def test_adapters_come_back_from_disk_with_their_base(saved, tmp_path):
     loaded = load_model(saved)
-    model = add_lora(loaded.model, LoraSettings(rank=2))
+    model = add_lora(loaded.model, LoraSettings(rank=2), seed=0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
@@ -46,15 +46,32 @@ def test_adapters_come_back_from_disk_with_their_base(saved, tmp_path):
     assert again.fingerprint != loaded.fingerprint
 
 
+def test_equal_seeds_give_equal_adapters_whatever_was_drawn_before(family_model):
+    def factors(seed: int) -> list[torch.Tensor]:
+        torch.rand(3)
+        model = add_lora(family_model("llama"), LoraSettings(rank=2), seed=seed)
+        return [parameter for name, parameter in model.named_parameters() if "lora_A" in name]
+
+    first, again, other = factors(1), factors(1), factors(2)
+    assert all(torch.equal(one, two) for one, two in zip(first, again, strict=True))
+    assert not any(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+
+
+def test_fresh_adapters_leave_the_global_random_state_alone(family_model):
+    before = torch.get_rng_state()
+    add_lora(family_model("llama"), LoraSettings(rank=2), seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_adapters_on_adapters_are_refused(family_model):
-    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    model = add_lora(family_model("llama"), LoraSettings(rank=2), seed=0)
     with pytest.raises(ModelError, match="has LoRA adapters already"):
-        add_lora(model, LoraSettings(rank=2))
+        add_lora(model, LoraSettings(rank=2), seed=0)
 
 
 def test_modules_that_the_model_lacks_are_named(family_model):
     with pytest.raises(ModelError, match=r"lora.target_modules is \('nowhere',\)"):
-        add_lora(family_model("llama"), LoraSettings(target_modules=("nowhere",)))
+        add_lora(family_model("llama"), LoraSettings(target_modules=("nowhere",)), seed=0)
 
 
 def test_rank_zero_is_refused():

@@ -21,7 +21,7 @@ def test_head_of_final_hidden_states_is_the_models_own_logits(any_family):
 
 @torch.no_grad()
 def test_adapters_change_final_hidden_states_as_they_change_logits(family_model):
-    model = add_lora(family_model("llama"), LoraSettings(rank=2))
+    model = add_lora(family_model("llama"), LoraSettings(rank=2), seed=0)
     before = final_hidden_states(model, input_ids=IDS, attention_mask=MASK)
     for name, parameter in model.named_parameters():
         if "lora_B" in name:

@@ -54,11 +54,43 @@ def test_a_configuration_that_does_not_fit_the_weights_is_refused(saved):
         load_model(saved)
 
 
-def test_a_tokenizer_without_chat_template_is_refused(model, texts, tmp_path):
-    bare = train_tokenizer(texts, vocab_size=320, chat_template="")
-    save_model(model, bare, tmp_path / "bare")
-    with pytest.raises(ModelError, match=r"has no chat template\n(.|\n)*chat_template.jinja"):
-        load_model(tmp_path / "bare")
+def test_a_tokenizer_without_chat_template_is_refused(bare):
+    with pytest.raises(ModelError, match=r"has no chat template\n(.|\n)*chat_template=FILE.jinja"):
+        load_model(bare)
+
+
+@pytest.fixture
+def bare(model, texts, tmp_path):
+    save_model(model, train_tokenizer(texts, vocab_size=320, chat_template=""), tmp_path / "bare")
+    return tmp_path / "bare"
+
+
+@pytest.fixture
+def template(tmp_path):
+    (tmp_path / "own.jinja").write_text("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}")
+    return tmp_path / "own.jinja"
+
+
+def test_a_template_file_stands_in_for_the_tokenizers_own(bare, template):
+    loaded = load_model(bare, chat_template=template)
+    assert loaded.tokenizer.chat_template == template.read_text()
+
+
+def test_a_model_under_another_template_has_another_fingerprint(saved, template):
+    assert load_model(saved, chat_template=template).fingerprint != load_model(saved).fingerprint
+
+
+def test_a_saved_model_carries_the_template_it_was_loaded_with(bare, template, tmp_path):
+    loaded = load_model(bare, chat_template=template)
+    save_model(loaded.model, loaded.tokenizer, tmp_path / "whole")
+    assert load_model(tmp_path / "whole").tokenizer.chat_template == template.read_text()
+
+
+def test_adapters_carry_a_template_that_their_base_lacks(bare, template, tmp_path):
+    loaded = load_model(bare, chat_template=template)
+    model = add_lora(loaded.model, LoraSettings(rank=2), seed=0)
+    save_model(model, loaded.tokenizer, tmp_path / "adapters")
+    assert load_model(tmp_path / "adapters").tokenizer.chat_template == template.read_text()
 
 
 @pytest.mark.parametrize(("device", "message"), [("gpu9", "torch knows no such device"), ("cuda", "torch sees no GPU")])
@@ -75,7 +107,7 @@ def test_auto_is_a_device_of_this_machine():
 
 
 def test_adapters_that_do_not_fit_their_base_are_refused(saved, tokenizer, tmp_path):
-    model = add_lora(load_model(saved).model, LoraSettings(rank=2))
+    model = add_lora(load_model(saved).model, LoraSettings(rank=2), seed=0)
     save_model(model, tokenizer, tmp_path / "adapters")
     path = tmp_path / "adapters" / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"r": 5}))
@@ -84,7 +116,7 @@ def test_adapters_that_do_not_fit_their_base_are_refused(saved, tokenizer, tmp_p
 
 
 def test_adapters_of_adapters_are_refused(saved, tokenizer, tmp_path):
-    model = add_lora(load_model(saved).model, LoraSettings(rank=2))
+    model = add_lora(load_model(saved).model, LoraSettings(rank=2), seed=0)
     save_model(model, tokenizer, tmp_path / "first")
     save_model(model, tokenizer, tmp_path / "second")
     path = tmp_path / "second" / "adapter_config.json"

@@ -19,9 +19,17 @@ def test_an_own_tokenizer_needs_a_model_from_scratch():
     assert ModelSettings(scratch=ScratchSettings(**SHAPE), tokenizer_vocab_size=300).tokenizer_vocab_size == 300
 
 
+def test_a_template_needs_a_model_that_exists():
+    with pytest.raises(RecipeError, match="chat_template needs path"):
+        validated(ModelSettings, {"prune": {"ratio": 0.2}, "chat_template": "own.jinja"}, source="student")
+
+
 def test_load_follows_the_settings(saved):
-    loaded = load(ModelSettings(path=str(saved), dtype="bfloat16", device="cpu"))
+    template = saved / "own.jinja"
+    template.write_text("{% for m in messages %}{{ m.content }}<|end|>{% endfor %}")
+    loaded = load(ModelSettings(path=str(saved), dtype="bfloat16", device="cpu", chat_template=template))
     assert str(loaded.model.dtype) == "torch.bfloat16"
+    assert loaded.tokenizer.chat_template == template.read_text()
 
 
 def test_load_refuses_a_model_that_has_to_be_made_first():

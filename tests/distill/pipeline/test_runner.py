@@ -22,7 +22,7 @@ def _actions(loaded: LoadedRecipe) -> dict[str, str]:
 
 
 def test_a_fresh_run_plans_every_stage_of_the_recipe(tmp_path: Path):
-    assert _actions(_recipe(tmp_path)) == {"prepare": "run", "sft": "run", "evaluate": "run", "report": "run"}
+    assert _actions(_recipe(tmp_path)) == dict.fromkeys(("prepare", "sft", "export", "evaluate", "report"), "run")
 
 
 def test_planning_writes_nothing(tmp_path: Path):

@@ -13,7 +13,7 @@ from distill.errors import RecipeError, TrainingError
 from distill.models import LoraSettings, add_lora, load_model
 from distill.progress import read_metrics
 from distill.training import train
-from distill.training.trainer import Clock, fold_seed, prepared_module, require_examples
+from distill.training.trainer import Clock, fold_seed, prepared_module, require_examples, set_seed
 from tests.distill.training.examples import (
     ROOT,
     Scored,
@@ -123,6 +123,17 @@ def test_each_step_and_rank_has_its_own_seed():
     assert fold_seed(1, 2, 3) == fold_seed(1, 2, 3)
 
 
+def test_a_seed_draws_what_torch_would_and_queues_nothing_for_devices_that_are_not_here():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    queued = [list(torch.cuda._lazy_seed_tracker.get_calls()), len(torch.xpu._queued_calls)]
+    set_seed(7)
+    assert torch.equal(torch.rand(3), expected)
+    assert [list(torch.cuda._lazy_seed_tracker.get_calls()), len(torch.xpu._queued_calls)] == queued
+
+
 def test_the_clock_goes_on_where_the_metrics_ended():
     clock = Clock.after([{"elapsed_s": 5.0, "total_tokens": 70}, {"elapsed_s": 6.0}])
     assert (clock.elapsed_s, clock.num_tokens) == (6.0, 70)
@@ -183,8 +194,7 @@ def test_every_memory_plan_resumes_where_it_stopped(tmp_path: Path, plan: str, h
     def trained() -> dict[str, torch.Tensor]:
         student = new_student()
         if has_adapters:
-            torch.manual_seed(0)
-            student.model = add_lora(student.model, LoraSettings(rank=2))  # type: ignore[arg-type]
+            student.model = add_lora(student.model, LoraSettings(rank=2), seed=0)  # type: ignore[arg-type]
         train(student, dialogues(32), settings=settings(**changes), output_dir=tmp_path, seed=1)
         return load_file(tmp_path / "model" / ("adapter_model.safetensors" if has_adapters else "model.safetensors"))
 

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from distill.errors import CacheError, RecipeError
+from distill.models import load_model
+from distill.pipeline.cache import pairs_of, refuse_other_vocabulary, run_cache, sequences_of
+from distill.pipeline.recipe import load_recipe
+from distill.pipeline.run_folder import RunFolder
+from distill.teacher_cache import TeacherCache
+
+
+def test_teacher_and_reference_score_both_completions_of_every_pair(finished: RunFolder):
+    student = load_model(finished.start_source)
+    ids = {sequence.sequence_id for sequence in sequences_of(pairs_of(finished, student))}
+    for name in ("teacher", "reference"):
+        assert set(TeacherCache.open(finished.stage("cache") / name).sequence_ids) == ids
+
+
+def test_only_the_teacher_has_distributions(finished: RunFolder):
+    teacher, reference = (TeacherCache.open(finished.stage("cache") / name) for name in ("teacher", "reference"))
+    assert (teacher.manifest.codec, reference.manifest.codec) == ("exact", "scores")
+    sums = teacher.log_probs(teacher.sequence_ids).exp().sum(-1)
+    torch.testing.assert_close(sums, torch.ones_like(sums))
+
+
+def test_a_second_run_keeps_the_bytes(finished: RunFolder):
+    files = sorted(finished.stage("cache").rglob("*.safetensors"))
+    before = [path.read_bytes() for path in files]
+    run_cache(finished)
+    assert [path.read_bytes() for path in files] == before
+
+
+def test_a_cache_of_another_teacher_is_refused(finished: RunFolder):
+    cache = TeacherCache.open(finished.stage("cache") / "teacher")
+    other = load_model(finished.start_source).fingerprint
+    with pytest.raises(CacheError, match=r"teacher_fingerprint is .* but .* is asked for\nwhy: .*\nfix: "):
+        cache.require(teacher_fingerprint=other)
+
+
+def test_other_tokenizers_are_refused_with_the_difference(tiny_recipe: Path):
+    stranger = load_recipe(tiny_recipe, [f"student.path={tiny_recipe.parent / 'stranger'}"])
+    with pytest.raises(RecipeError, match="teacher and student have different tokenizers: .*\nwhy: objective dadpo"):
+        refuse_other_vocabulary(RunFolder(stranger, stranger.recipe.output))
