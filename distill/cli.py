@@ -220,10 +220,11 @@ def _print_table(title: str, rows: list[dict[str, object]], *, as_json: bool) ->
     Console(width=width, markup=False, highlight=False).print(table)
 
 
-def _version(shown: bool) -> None:
+def _version(shown: bool) -> bool:
     if shown:
         print(__version__)
         raise typer.Exit
+    return shown
 
 
 @app.callback()

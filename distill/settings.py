@@ -95,17 +95,18 @@ def validated(settings: type[SettingsType], values: Mapping[str, object], *, sou
 
 
 class _RecipeLoader(yaml.SafeLoader):
-    """The safe loader, which takes the last of two equal keys; this one refuses them."""
+    """The safe loader with every key as text (YAML reads the key `on` as true) and no key twice (it takes the last)."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"key {key.value} stands twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            key.tag = "tag:yaml.org,2002:str"
+            if key.value in seen:
+                problem = f"key {key.value} stands twice"
+                raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
+            seen.add(key.value)
         return super().construct_mapping(node, deep)
 
 

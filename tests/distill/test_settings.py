@@ -1,3 +1,4 @@
+import re
 from typing import Annotated, Literal
 
 import pytest
@@ -141,23 +142,25 @@ def test_wrong_overrides_are_refused(override, message):
         with_overrides({"seed": 0}, [override])
 
 
+LAUGHS = "a0: &a0 [1, 1]\n" + "\n".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}1]" for i in range(1, 9))
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a: !!python/object/apply:os.system [ls]", "r.yaml:1 is not YAML: could not determine a constructor"),
         ("a: 1\nb: 2\na: 3", "r.yaml:3 is not YAML: key a stands twice"),
         ("a: &a {b: *a}", "it holds more than 10,000 values, or itself"),
-        ("a: &a [1, 1]\n" + "\n".join(f"a{i}: &a{i} [{f'*a{i - 1}, ' * 9}1]" for i in range(1, 9)), None),
-        ("a: " + "[" * 3000 + "]" * 3000, "recursion"),
+        (LAUGHS, "it holds more than 10,000 values, or itself"),
+        ("a: " + "[" * 1000 + "]" * 1000, "recursion"),
         ("a: 2024-13-45", "month must be in 1..12"),
         ("a: " + "9" * 6000, "4300"),
         ("a: \x00", "not allowed"),
     ],
     ids=["tag", "twice", "itself", "laughs", "deep", "date", "digits", "zero"],
 )
-def test_hostile_yaml_is_refused(text: str, words: str | None):
-    text = text.replace("*a0", "*a")
-    with pytest.raises(RecipeError, match="" if words is None else re.escape(words)):
+def test_hostile_yaml_is_refused(text: str, words: str):
+    with pytest.raises(RecipeError, match=re.escape(words)):
         parse_yaml(text, source="r.yaml")
 
 
@@ -168,3 +171,7 @@ def test_a_key_that_overrides_a_merged_one_is_no_duplicate():
 def test_an_override_that_holds_itself_is_refused():
     with pytest.raises(RecipeError, match="the value is not YAML"):
         with_overrides({}, ["a=&a {b: *a}"])
+
+
+def test_keys_are_text_even_where_yaml_reads_a_truth_value_or_a_number():
+    assert parse_yaml("on: both\n1: x", source="r.yaml") == {"on": "both", "1": "x"}

@@ -3,20 +3,17 @@ from distill.pipeline.run_folder import RunFolder
 from eval.results import read_results
 
 
-def test_every_model_of_the_run_has_its_row(finished: RunFolder):
-    table = read_results(finished.stage("evaluate") / "results.json")
-    assert [row.model for row in table.rows] == ["teacher", "student after daDPO", "safetensors"]
-    teacher, student, export = table.rows
+def test_every_model_of_the_run_has_its_row_and_the_merged_export_is_the_student(finished: RunFolder):
+    teacher, student = read_results(finished.stage("evaluate") / "results.json").rows
+    assert (teacher.model, student.model) == ("teacher", "student after daDPO")
     assert teacher.num_parameters == student.num_parameters
-    assert export.num_parameters is None
-    assert all(row.accuracy is not None and row.tokens_per_s > 0 for row in table.rows)
+    assert all(row.accuracy is not None and row.tokens_per_s > 0 for row in (teacher, student))
 
 
-def test_the_teacher_is_no_distance_from_itself_and_an_export_where_its_model_is(finished: RunFolder):
-    teacher, student, export = read_results(finished.stage("evaluate") / "results.json").rows
-    assert abs(teacher.kl_to_teacher_nats) < 1e-6
+def test_the_student_is_held_against_the_teacher_and_the_teacher_against_nobody(finished: RunFolder):
+    teacher, student = read_results(finished.stage("evaluate") / "results.json").rows
+    assert teacher.kl_to_teacher_nats is None
     assert student.kl_to_teacher_nats > 0
-    assert abs(export.kl_to_teacher_nats - student.kl_to_teacher_nats) < 1e-5
 
 
 def test_measured_models_are_not_measured_again(finished: RunFolder):

@@ -4,10 +4,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from distill.errors import RecipeError, StageError
+from distill.errors import DistillError, RecipeError, StageError
+from distill.files import fingerprint
 from distill.pipeline.manifest import read_manifest, write_manifest
 from distill.pipeline.recipe import LoadedRecipe, load_recipe
+from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.runner import plan, run_recipe
+from distill.pipeline.stages import inputs_of
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ["data.num_teacher=4", "data.num_valid=2", "data.num_test=2"]
@@ -116,3 +119,48 @@ def test_a_missing_data_folder_is_named(tmp_path: Path):
 def test_the_recipes_for_gpus_plan_without_weights(name: str, tmp_path: Path):
     decisions = plan(load_recipe(ROOT / "recipes" / f"{name}.yaml", [f"output={tmp_path}"]))
     assert [decision.action for decision in decisions] == ["run"] * 8
+
+
+def test_a_stage_made_again_makes_the_later_ones_run_again(tmp_path: Path):
+    until = _recipe(tmp_path)
+    run_recipe(until, until="prepare")
+    made = read_manifest(tmp_path / "prepare")
+    run = RunFolder(until, tmp_path)
+    key = fingerprint(inputs_of(run, "sft"))
+    older = {"stage": "sft", "fingerprint": key, "started": "2000-01-01T00:00:00+00:00"}
+    write_manifest(tmp_path / "sft", made.model_copy(update=older))
+    (_, decision, *_) = plan(until)
+    assert (decision.stage, decision.action, decision.reason) == ("sft", "restart", "prepare was made again since")
+
+
+def test_a_stage_that_asks_no_teacher_makes_none(tmp_path: Path):
+    (tmp_path / "data").mkdir()
+    overrides = [f"output={tmp_path / 'run'}", f"data.path={tmp_path / 'data'}"]
+    with pytest.raises(DistillError, match=r"\.qna"):
+        run_recipe(load_recipe(ROOT / "recipes" / "smalltalk.yaml", overrides), only="prepare")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "run"]
+
+
+def test_a_launcher_is_refused_while_the_teachers_recipe_has_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    (tmp_path / "data").mkdir()
+    overrides = [f"output={tmp_path / 'run'}", f"data.path={tmp_path / 'data'}"]
+    with pytest.raises(RecipeError, match="the teacher's recipe smalltalk-teacher.yaml has not run"):
+        run_recipe(load_recipe(ROOT / "recipes" / "smalltalk.yaml", overrides), only="sft")
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [("sft.deepspeed=nowhere.json", r"nowhere\.json"), ("sft.global_batch_size=40", "to a multiple of 16")],
+)
+def test_what_would_stop_a_later_stage_is_refused_before_the_first(tmp_path: Path, override: str, words: str):
+    with pytest.raises(RecipeError, match=words):
+        run_recipe(_recipe(tmp_path, override), until="prepare")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_resolved_recipe_never_takes_the_place_of_ones_own(tmp_path: Path):
+    (tmp_path / "recipe.yaml").write_text("# mine\n")
+    with pytest.raises(RecipeError, match="written by someone else"):
+        run_recipe(_recipe(tmp_path), until="prepare")
+    assert (tmp_path / "recipe.yaml").read_text() == "# mine\n"

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from distill.models import load_model
@@ -16,11 +17,10 @@ def test_training_changes_the_student_and_says_how(finished: RunFolder):
     assert {"loss", "margin", "delta_te", "pair_weight", "accuracy", "chosen_reward", "tokens_per_s"} <= first.keys()
 
 
-def test_before_the_first_step_the_policy_is_the_reference(finished: RunFolder):
-    """Rewards are log-ratios of policy and reference, so they are 0 until the first update."""
+def test_before_the_first_update_the_margin_is_the_teachers_alone(finished: RunFolder):
+    """Policy = reference: of the margin only beta_teacher log(reference / teacher) is left, -beta_teacher delta_te."""
     (first, *_) = read_metrics(finished.stage("train") / "metrics.jsonl")
-    assert abs(first["chosen_reward"]) < 1e-4
-    assert abs(first["rejected_reward"]) < 1e-4
+    assert first["margin"] == pytest.approx(-0.05 * first["delta_te"], abs=1e-5)
 
 
 def test_a_finished_training_is_not_done_again(finished: RunFolder):
