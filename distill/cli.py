@@ -1,27 +1,20 @@
 """`distill VERB`: the command line; the only place that prints and the only one that configures logging."""
 
-import errno
 import json
 import logging
 import os
-import re
-import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from distill import __version__
 from distill.errors import DistillError, RecipeError
+from distill.process import INTERRUPTED, TERMINATED, refusal_of_system, stopped_by_sigterm, without_local_rank
 
 if TYPE_CHECKING:
     from distill.pipeline import LoadedRecipe
-
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 app = typer.Typer(
     add_completion=False,
@@ -249,15 +242,15 @@ def options(
 def main() -> None:
     """The entry point: errors go to stderr as what / why / fix, without a traceback."""
     try:
-        with _stopped_by_sigterm():
+        with stopped_by_sigterm():
             # None where a verb came to its end, else the code of a typer.Exit.
-            code = app(args=_without_local_rank(sys.argv[1:]), prog_name="distill", standalone_mode=False)
+            code = app(args=without_local_rank(sys.argv[1:]), prog_name="distill", standalone_mode=False)
     except DistillError as error:
         _fail(error)
     except typer.TyperException as error:
         _refuse_usage(error)
     except OSError as error:
-        _fail(_os_error(error))
+        _fail(refusal_of_system(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as stop:
@@ -265,31 +258,6 @@ def main() -> None:
     if code in (INTERRUPTED, TERMINATED):
         print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(code)
-
-
-@contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the block like Ctrl-C does: what is open is closed, what is half written is removed."""
-
-    def stop(number: int, frame: object) -> NoReturn:
-        del number, frame
-        raise SystemExit(TERMINATED)
-
-    before: Any = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _without_local_rank(words: Sequence[str]) -> list[str]:
-    """The command line without what launchers add to it; the rank itself comes in the environment."""
-    kept: list[str] = []
-    for position, word in enumerate(words):
-        is_number_of_flag = word.isdecimal() and position > 0 and re.fullmatch("--local[-_]rank", words[position - 1])
-        if not re.fullmatch(r"--local[-_]rank(=\d+)?", word) and not is_number_of_flag:
-            kept.append(word)
-    return kept
 
 
 def _is_main_rank() -> bool:
@@ -304,17 +272,6 @@ def _refuse_usage(error: typer.TyperException) -> NoReturn:
     is_help = message.startswith("Usage:")
     print(message if is_help else f"error: {message}\nfix: {command} --help", file=sys.stderr)
     sys.exit(2)
-
-
-def _os_error(error: OSError) -> DistillError:
-    if error.errno in NO_ROOM:
-        fix = "free space, or choose another disk with output=DIR; the same command goes on from here"
-    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
-        fix = "check who owns it, or choose another folder with output=DIR"
-    else:
-        fix = "check the path and the disk; the same command goes on from here"
-    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    return DistillError(what, why="the operating system refused", fix=fix)
 
 
 def _fail(error: DistillError) -> NoReturn:

@@ -1,6 +1,7 @@
 """Everything that is measured on one model, kept in one file, so that an evaluation resumes model by model."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Literal
 
 from distill.data import Conversation, Message, tokenize_conversation
 from distill.decoding import Generation, Generator, SamplingSettings, answer_conversations
+from distill.errors import DataError
 from distill.files import fingerprint, read_json, write_json
 from distill.models import LoadedModel
 from distill.settings import Settings, validated
@@ -111,8 +113,13 @@ def measure(
         teacher: KL is measured against it; None leaves the KL out.
         num_parameters: for the table.
         size_bytes: for the table.
+
+    Raises:
+        DataError: there is nothing to answer, or a figure is not finite.
     """
     log.info("measuring %s", name)
+    if not examination.test:
+        raise DataError("there is no test conversation", why=f"{name} has nothing to answer", fix="raise data.num_test")
     sets = {TEST: _test_answers(generator, examination)}
     if examination.questions:
         sets[QUESTIONS] = _question_answers(generator, examination, name=name, key=key, output_dir=path.parent.parent)
@@ -121,6 +128,13 @@ def measure(
     ]
     examples = [row for row in rows if row is not None]
     kl = None if teacher is None else kl_to_teacher(loaded, teacher, examples)
+    perplexity = reference_perplexity(loaded, examples).perplexity
+    if not math.isfinite(perplexity) or (kl is not None and not math.isfinite(kl.mean_nats)):
+        raise DataError(
+            f"{name} has no finite divergence or perplexity",
+            why="it rules out a token of a reference answer, or its weights are not finite",
+            fix="look at the model's training curves; leave a damaged export out of export.formats",
+        )
     speed_prompts = [first_prompt(c) for c in examination.test[:NUM_SPEED_PROMPTS]]
     result = MeasuredModel(
         key=key,
@@ -131,7 +145,7 @@ def measure(
         sets=sets,
         kl_to_teacher_nats=None if kl is None else kl.mean_nats,
         kl_standard_error_nats=None if kl is None else kl.standard_error_nats,
-        perplexity=reference_perplexity(loaded, examples).perplexity,
+        perplexity=perplexity,
         tokens_per_s=throughput(generator, speed_prompts, examination.sampling).tokens_per_s,
     )
     write_json(path, result.model_dump(mode="json"))

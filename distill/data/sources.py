@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.data.formats import conversation_of, record_of
 from distill.data.personality_chat import personality_chat_strata
@@ -43,6 +43,11 @@ class DataSettings(Settings):
     def numbers(self) -> dict[str, int | None]:
         """Conversations asked for, by split."""
         return {split: getattr(self, f"num_{split}") for split in SPLITS}
+
+    @field_validator("path")
+    @classmethod
+    def _expanded(cls, path: Path | None) -> Path | None:
+        return None if path is None else path.expanduser()
 
     @model_validator(mode="after")
     def _names_its_place(self) -> Self:

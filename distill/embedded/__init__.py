@@ -1,7 +1,7 @@
 """A small world written for this project: a cafe, its guests, and a checker that knows what is right."""
 
 from distill.embedded.checker import Verdict, check_answer
-from distill.embedded.dialogue import draw
+from distill.embedded.dialogue import CORPUS_VERSION, draw
 from distill.embedded.intents import CATEGORIES
 from distill.embedded.questions import questions
 from distill.embedded.splits import SPLITS
@@ -10,6 +10,7 @@ from distill.embedded.world import PERSONALITIES
 
 __all__ = [
     "CATEGORIES",
+    "CORPUS_VERSION",
     "PERSONALITIES",
     "SPLITS",
     "Verdict",

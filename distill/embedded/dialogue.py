@@ -10,6 +10,9 @@ from distill.embedded.splits import PART_OF_SPLIT, belongs, part_of_combination,
 from distill.embedded.world import PERSONALITIES, cafe, milky_drinks, slot_values
 from distill.errors import DataError
 
+# Raised when the generator draws other dialogues from the same world files: runs on them start over.
+CORPUS_VERSION = 1
+
 _DECORATED = frozenset({"orders", "sums", "menu", "visiting", "bookings", "notes"})
 _LEAD_INS = (
     "And ",

@@ -1,8 +1,9 @@
 """Stages, fingerprints and resume: from a recipe to a finished run."""
 
+from distill.pipeline.decision import Decision
 from distill.pipeline.manifest import StageManifest, read_manifest
 from distill.pipeline.recipe import LoadedRecipe, Recipe, load_recipe
-from distill.pipeline.runner import Decision, plan, run_recipe
+from distill.pipeline.runner import plan, run_recipe
 from distill.pipeline.stages import STAGES
 
 __all__ = [

@@ -88,7 +88,7 @@ def _measured(
     if candidate.kind == "export":
         examination = replace(examination, test=examination.test[: settings.num_export_conversations])
     path = run.stage("evaluate") / "models" / f"{candidate.slug}.json"
-    key = fingerprint([examination.key, _identity(candidate.source)])
+    key = fingerprint([examination.key, _identity(candidate.source), run.teacher_identity, run.recipe.student.dtype])
     found = measured(path, key)
     if found is not None:
         return found
@@ -96,7 +96,8 @@ def _measured(
     if candidate.kind == "teacher" and teacher is not None:
         loaded = teacher
     else:
-        loaded = load_model(gguf or candidate.source, device=run.recipe.student.device)
+        student = run.recipe.student
+        loaded = load_model(gguf or candidate.source, dtype=student.dtype, device=student.device)
 
     def with_generator(generator: Generator) -> MeasuredModel:
         return measure(

@@ -21,5 +21,18 @@ def run_export(run: RunFolder) -> dict[str, object]:
         output_dir=run.stage("export"),
         prompts=read_conversations(run.conversations("valid"))[: settings.num_fidelity_conversations],
         settings=settings,
+        lineage=_lineage(run),
     )
     return report.to_json()
+
+
+def _lineage(run: RunFolder) -> dict[str, str]:
+    """What the model cards say of where the student comes from."""
+    recipe = run.recipe
+    data = recipe.data
+    told = {"recipe": run.loaded.path.name, "data": data.hub_id or data.source}
+    if recipe.teacher is not None:
+        told["teacher"] = recipe.teacher.path or f"made by {recipe.teacher.recipe}"
+    if recipe.train is not None:
+        told["objective"] = recipe.train.objective.name
+    return told

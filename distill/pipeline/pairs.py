@@ -3,6 +3,7 @@
 from distill.data import read_conversations
 from distill.decoding import TransformersGenerator
 from distill.files import fingerprint
+from distill.pipeline.cache import shares_vocabulary
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_start, load_teacher
 from distill.preference import write_pairs_stage
@@ -12,6 +13,7 @@ def run_pairs(run: RunFolder) -> dict[str, object]:
     """Writes `pairs.jsonl`; identical, empty and unfinished answers are dropped and counted."""
     settings = run.recipe.pairs
     assert settings is not None
+    shares_vocabulary(run)
     teacher = load_teacher(run)
     student = load_start(run)
     report = write_pairs_stage(

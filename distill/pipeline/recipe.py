@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from distill.data import DataSettings
 from distill.errors import RecipeError
 from distill.export import ExportSettings
 from distill.models import ModelSettings
+from distill.objectives.table import OBJECTIVES
 from distill.pipeline.stage_settings import DistilledSftSettings, EvaluateSettings
 from distill.preference import PairsSettings
 from distill.settings import Settings, parse_yaml, read_yaml, validated, with_overrides
@@ -34,6 +35,11 @@ class Recipe(Settings):
     export: ExportSettings | None = Field(None, description="merged and quantized artefacts")
     evaluate: EvaluateSettings | None = Field(None, description="accuracy, preference rate, divergence, speed")
 
+    @field_validator("output")
+    @classmethod
+    def _expanded(cls, output: Path) -> Path:
+        return output.expanduser()
+
     @model_validator(mode="after")
     def _stages_fit_together(self) -> "Recipe":
         if self.teacher is None:
@@ -55,6 +61,24 @@ class Recipe(Settings):
                     f"train.max_length_tokens is {trained} and cache.max_length_tokens is {cached}:"
                     " both must cut the pairs alike"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_get_what_they_learn_from(self) -> "Recipe":
+        for name, settings, examples in (("sft", self.sft, "conversations"), ("train", self.train, "pairs")):
+            if settings is not None and OBJECTIVES[settings.objective.name].examples != examples:
+                raise ValueError(
+                    f"{name}.objective.name is {settings.objective.name}, but {name} learns from {examples}"
+                )
+        if self.train is not None and self.cache is not None and self.cache.codec == "scores":
+            objective = self.train.objective
+            if OBJECTIVES[objective.name].needs_distributions(objective):
+                raise ValueError(
+                    f"cache.codec is scores, but objective {objective.name} here compares whole distributions"
+                    " (use cache.codec: exact)"
+                )
+        if self.evaluate is not None and self.data.num_test == 0:
+            raise ValueError("data.num_test is 0, but evaluate needs test conversations")
         return self
 
 

@@ -1,17 +1,18 @@
 """One run: the recipe, its folder, and where each stage finds what earlier stages made."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import distill.embedded
 from distill.data import DataSettings
-from distill.embedded import teacher_folder
+from distill.embedded import CORPUS_VERSION, teacher_folder
 from distill.errors import RecipeError
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import ModelSettings
 from distill.pipeline.recipe import LoadedRecipe, Recipe
 
-EMBEDDED_FOLDER = Path(distill.embedded.__file__).parent
+WORLD_FOLDER = Path(distill.embedded.__file__).parent / "world"
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,27 @@ class RunFolder:
             raise RecipeError(f"chat_template {path} does not exist", fix="check the path, relative to the recipe")
         return path
 
+    @cached_property
+    def teacher_identity(self) -> str | None:
+        """A fingerprint of the teacher, or None where the recipe has none; files are read once a run."""
+        teacher = self.recipe.teacher
+        if teacher is None:
+            return None
+        return model_identity(teacher, self.made_teacher, chat_template=self.chat_template(teacher))
+
+    @cached_property
+    def student_identity(self) -> str | None:
+        """A fingerprint of the student's own files, or None where it starts from no folder and no hub id."""
+        student = self.recipe.student
+        return (
+            None if student.path is None else model_identity(student, None, chat_template=self.chat_template(student))
+        )
+
+    @cached_property
+    def data_identity(self) -> str:
+        """A fingerprint of the data section and of the files it names; they are read once a run."""
+        return data_identity(self.recipe.data)
+
     @property
     def start_source(self) -> str | Path:
         """The student before preference training: the reference policy. The SFT result, else the student's own path."""
@@ -82,8 +104,12 @@ def model_source(settings: ModelSettings) -> str | Path:
         raise RecipeError("the model has no path", fix="set its path key")
     if settings.path == "embedded":
         return teacher_folder()
-    folder = Path(settings.path)
-    return folder if folder.exists() else settings.path
+    folder = Path(settings.path).expanduser()
+    if folder.exists():
+        return folder
+    if settings.path.startswith(("/", ".", "~")) or settings.path.count("/") > 1:
+        raise RecipeError(f"model folder {settings.path} does not exist", fix="check the path; a hub id is owner/name")
+    return settings.path
 
 
 def model_identity(settings: ModelSettings, made: Path | None, *, chat_template: Path | None) -> str:
@@ -100,7 +126,7 @@ def data_identity(settings: DataSettings) -> str:
     """A fingerprint of the data section and of the contents of the files it names."""
     described: list[object] = [settings.model_dump(mode="json", exclude={"path"})]
     if settings.source == "embedded":
-        described += [fingerprint_of_folder(EMBEDDED_FOLDER, pattern=pattern) for pattern in ("*.yaml", "*.py")]
+        described += [CORPUS_VERSION, fingerprint_of_folder(WORLD_FOLDER)]
     if settings.path is None:
         return fingerprint(described)
     path = Path(settings.path)

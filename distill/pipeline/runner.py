@@ -8,74 +8,26 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
 
 from distill.errors import DistillError, RecipeError, StageError
-from distill.files import fingerprint, locked, write_text
+from distill.files import locked, write_text
+from distill.pipeline.decision import Decision, decide
 from distill.pipeline.manifest import (
     StageManifest,
     clear_stage,
     library_versions,
     now,
-    read_manifest,
-    refuse_foreign,
     write_manifest,
 )
 from distill.pipeline.recipe import LoadedRecipe, Recipe, load_recipe
 from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.soundness import RESOLVED_HEADER, require_sound
 from distill.pipeline.stages import STAGES, inputs_of, stages_of
-from distill.training import is_main_rank
-from distill.training.engine import accumulation_steps, memory_plan
+from distill.training import is_main_rank, process_group
 
 log = logging.getLogger(__name__)
-
-RESOLVED_HEADER = "# Written by distill: the recipe of this run, with every default and override.\n"
-
-
-@dataclasses.dataclass(frozen=True)
-class Decision:
-    """What will happen to a stage, and why."""
-
-    stage: str
-    action: str
-    reason: str
-    fingerprint: str
-
-
-def decide(run: RunFolder, name: str, *, force: bool, rerun: frozenset[str]) -> Decision:
-    """Whether a stage is skipped, resumed, started over or run for the first time.
-
-    Args:
-        run: the recipe bound to its folder.
-        name: the stage.
-        force: the user asked to start this stage over.
-        rerun: stages that will run before this one; one that needs them runs too.
-    """
-    key = fingerprint(inputs_of(run, name))
-    found = read_manifest(run.stage(name))
-    changed = sorted(rerun.intersection(STAGES[name].needs))
-    if found is None:
-        return Decision(name, "run", "not made yet", key)
-    if force:
-        return Decision(name, "restart", "forced", key)
-    if changed:
-        return Decision(name, "restart", f"{', '.join(changed)} runs again", key)
-    if found.fingerprint != key:
-        before, after = found.inputs, inputs_of(run, name)
-        differing = sorted(part for part in before.keys() | after.keys() if before.get(part) != after.get(part))
-        return Decision(name, "restart", f"changed since it was made: {', '.join(differing)}", key)
-    newer = [need for need in STAGES[name].needs if _started(run, need) > found.started]
-    if newer:
-        return Decision(name, "restart", f"{', '.join(newer)} was made again since", key)
-    if found.status == "running":
-        return Decision(name, "resume", f"was cut off (started {found.started})", key)
-    return Decision(name, "skip", f"stands since {found.started}", key)
-
-
-def _started(run: RunFolder, name: str) -> str:
-    """When a stage was started, to the second; empty where it never was."""
-    found = read_manifest(run.stage(name))
-    return "" if found is None else found.started
 
 
 def run_recipe(
@@ -129,39 +81,6 @@ def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str]
         if name == until:
             break
     return decisions
-
-
-def require_sound(loaded: LoadedRecipe) -> None:
-    """Refuses, before anything runs, what would stop a later stage or damage what is no run's.
-
-    Raises:
-        RecipeError: a memory plan is missing or wrong, batches do not divide, or the output folder is not a run's.
-    """
-    run = RunFolder(loaded, loaded.recipe.output)
-    for settings in (loaded.recipe.sft, loaded.recipe.train):
-        if settings is not None:
-            path = None if settings.deepspeed is None else loaded.resolve(settings.deepspeed)
-            memory_plan(settings.model_copy(update={"deepspeed": path}))
-            accumulation_steps(settings, world_size=_world_size())
-    for folder in (run.output, *run.output.parents):
-        if folder.exists() and not folder.is_dir():
-            raise RecipeError(f"output is {run.output}, and {folder} is a file", fix="choose a folder: output=DIR")
-    if is_main_rank():
-        names = stages_of(run)
-        for name in names:
-            refuse_foreign(run.stage(name))
-        resolved = run.output / "recipe.yaml"
-        if resolved.exists() and not any(_started(run, name) for name in names):
-            _refuse_foreign_recipe(resolved)
-
-
-def _refuse_foreign_recipe(path: Path) -> None:
-    if not path.read_text(encoding="utf-8", errors="replace").startswith(RESOLVED_HEADER):
-        raise RecipeError(
-            f"{path} is in the way of the run's own recipe.yaml",
-            why="a run writes its resolved recipe there, and this file was written by someone else",
-            fix="choose another folder with output=DIR",
-        )
 
 
 def bound(loaded: LoadedRecipe, *, make_teacher: bool) -> RunFolder:
@@ -266,12 +185,21 @@ def _run_stage(run: RunFolder, decision: Decision) -> None:
     )
     if is_main_rank():
         write_manifest(folder, manifest)
+    if _world_size() > 1:
+        with process_group() as world:
+            world.wait()  # no rank may read what the main one is about to clear
     started = time.monotonic()
     try:
         summary = STAGES[name].run(run)
     except OSError as error:
         raise StageError(
             f"stage {name} failed: {error}", why="the operating system refused", fix="free space or rights, then rerun"
+        ) from error
+    except torch.OutOfMemoryError as error:
+        raise StageError(
+            f"stage {name} ran out of GPU memory",
+            why=str(error).partition(". ")[0],
+            fix="lower micro_batch_size or batch_size, or choose another memory plan from ds_configs/",
         ) from error
     except DistillError as error:
         error.add_note(f"in stage {name}")

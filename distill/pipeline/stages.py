@@ -10,9 +10,11 @@ from distill.pipeline.export import run_export
 from distill.pipeline.pairs import run_pairs
 from distill.pipeline.prepare import run_prepare
 from distill.pipeline.report import run_report
-from distill.pipeline.run_folder import RunFolder, data_identity, model_identity
-from distill.pipeline.sft import run_sft
+from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.sft import run_sft, settings_here
 from distill.pipeline.train import run_train
+from distill.settings import Settings
+from distill.training import CADENCE, TrainSettings, memory_plan
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,26 @@ def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
     stage, recipe = STAGES[name], run.recipe
     inputs = {"stage": name, "seed": str(recipe.seed)}
     if name == "prepare":
-        inputs["data"] = data_identity(recipe.data)
+        inputs["data"] = run.data_identity
     elif stage.key is not None:
-        inputs["settings"] = fingerprint(getattr(recipe, stage.key).model_dump(mode="json"))
-    if stage.uses_teacher and recipe.teacher is not None:
-        inputs["teacher"] = model_identity(
-            recipe.teacher, run.made_teacher, chat_template=run.chat_template(recipe.teacher)
-        )
+        inputs["settings"] = settings_identity(run, getattr(recipe, stage.key))
+    if stage.uses_teacher and run.teacher_identity is not None:
+        inputs["teacher"] = run.teacher_identity
     if name in ("sft", "pairs", "cache", "train"):
         student = recipe.student.model_dump(mode="json", exclude={"device", "chat_template"})
         inputs["student"] = fingerprint(student)
-        if recipe.student.path is not None:
-            inputs["student_weights"] = model_identity(
-                recipe.student, None, chat_template=run.chat_template(recipe.student)
-            )
+        if run.student_identity is not None:
+            inputs["student_weights"] = run.student_identity
     on = stages_of(run)
     for earlier in stage.needs:
         if earlier in on:
             inputs[earlier] = fingerprint(inputs_of(run, earlier))
     return inputs
+
+
+def settings_identity(run: RunFolder, settings: Settings) -> str:
+    """A fingerprint of a section; how often a training logs and saves does not count, a memory plan does by content."""
+    if not isinstance(settings, TrainSettings):
+        return fingerprint(settings.model_dump(mode="json"))
+    shaping = settings.model_dump(mode="json", exclude=set(CADENCE))
+    return fingerprint([shaping, memory_plan(settings_here(run, settings))])

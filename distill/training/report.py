@@ -1,6 +1,5 @@
 """How a training run ended; the file that marks a run as finished."""
 
-import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +17,7 @@ class TrainReport:
     """How a training run ended; losses are those of the last step and of the last held-out pass."""
 
     final_step: int
-    final_loss: float
+    final_loss: float | None
     valid_loss: float | None
     num_tokens: int
     elapsed_s: float
@@ -41,7 +40,7 @@ def report_of(output_dir: Path) -> TrainReport:
     num_tokens = int(steps[-1]["total_tokens"]) if steps else 0
     return TrainReport(
         final_step=int(steps[-1]["step"]) if steps else 0,
-        final_loss=steps[-1]["loss"] if steps else math.nan,
+        final_loss=steps[-1]["loss"] if steps else None,
         valid_loss=held_out[-1] if held_out else None,
         num_tokens=num_tokens,
         elapsed_s=elapsed_s,

@@ -5,7 +5,7 @@ import torch
 
 from distill.errors import CacheError, RecipeError
 from distill.models import load_model
-from distill.pipeline.cache import pairs_of, refuse_other_vocabulary, run_cache, sequences_of
+from distill.pipeline.cache import pairs_of, run_cache, sequences_of, shares_vocabulary
 from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
 from distill.teacher_cache import TeacherCache
@@ -41,5 +41,11 @@ def test_a_cache_of_another_teacher_is_refused(finished: RunFolder):
 
 def test_other_tokenizers_are_refused_with_the_difference(tiny_recipe: Path):
     stranger = load_recipe(tiny_recipe, [f"student.path={tiny_recipe.parent / 'stranger'}"])
-    with pytest.raises(RecipeError, match="teacher and student have different tokenizers: .*\nwhy: objective dadpo"):
-        refuse_other_vocabulary(RunFolder(stranger, stranger.recipe.output))
+    with pytest.raises(RecipeError, match=r"teacher and student have different tokenizers: .*\nwhy: objective dadpo"):
+        shares_vocabulary(RunFolder(stranger, stranger.recipe.output))
+
+
+def test_plain_preference_training_needs_no_common_vocabulary(tiny_recipe: Path):
+    overrides = [f"student.path={tiny_recipe.parent / 'stranger'}", "train.objective={name: dpo}"]
+    stranger = load_recipe(tiny_recipe, overrides)
+    assert not shares_vocabulary(RunFolder(stranger, stranger.recipe.output))

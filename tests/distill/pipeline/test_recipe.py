@@ -75,3 +75,21 @@ def test_paths_of_a_recipe_resolve_against_its_file():
     assert loaded.recipe.train is not None
     assert loaded.recipe.train.deepspeed is not None
     assert loaded.resolve(loaded.recipe.train.deepspeed).exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["train.objective={name: sft}"], r"train\.objective\.name is sft, but train learns from pairs"),
+        (["sft.objective={name: dpo}"], r"sft\.objective\.name is dpo, but sft learns from conversations"),
+        (["cache.codec=scores"], "cache.codec is scores, but objective dadpo here compares whole distributions"),
+        (["data.num_test=0"], "data.num_test is 0, but evaluate needs test conversations"),
+    ],
+)
+def test_what_would_fail_in_a_later_stage_is_refused_at_once(overrides: list[str], words: str):
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(QUICKSTART, overrides)
+
+
+def test_scores_alone_do_for_the_plain_loss():
+    load_recipe(QUICKSTART, ["cache.codec=scores", "train.objective.token_divergence=null"])

@@ -40,5 +40,6 @@ def test_a_stage_is_made_from_what_its_templates_say_and_not_from_where_they_lie
     moved = RunFolder(load_recipe(tmp_path / "recipe.yaml", names), run.output)
     assert inputs_of(moved, "sft") == before
     (tmp_path / "moved.jinja").write_text("other")
-    changed = {name for name, value in inputs_of(moved, "sft").items() if value != before[name]}
+    later = RunFolder(moved.loaded, run.output)
+    changed = {name for name, value in inputs_of(later, "sft").items() if value != before[name]}
     assert changed == {"teacher", "student_weights"}

@@ -31,6 +31,7 @@ def test_the_sections_of_a_recipe_turn_stages_on(tiny_recipe: Path):
         ("seed=1", set(STAGES) - {"sft"}),
         ("description=Other words.", set()),
         ("student.device=cpu", set()),
+        ("train.save_every_steps=5", set()),
     ],
 )
 def test_a_setting_changes_its_stage_and_what_stands_on_it(tiny_recipe: Path, override: str, changed: set[str]):

@@ -1,0 +1,50 @@
+"""What surrounds a command: the words that launchers add, signals, and what the operating system refuses."""
+
+import errno
+import re
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from distill.errors import DistillError
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the block like Ctrl-C does: what is open is closed, what is half written is removed."""
+
+    def stop(number: int, frame: object) -> NoReturn:
+        del number, frame
+        raise SystemExit(TERMINATED)
+
+    before: Any = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def without_local_rank(words: Sequence[str]) -> list[str]:
+    """The command line without what launchers add to it; the rank itself comes in the environment."""
+    kept: list[str] = []
+    for position, word in enumerate(words):
+        is_number_of_flag = word.isdecimal() and position > 0 and re.fullmatch("--local[-_]rank", words[position - 1])
+        if not re.fullmatch(r"--local[-_]rank(=\d+)?", word) and not is_number_of_flag:
+            kept.append(word)
+    return kept
+
+
+def refusal_of_system(error: OSError) -> DistillError:
+    """An error of the operating system as what, why and fix."""
+    if error.errno in NO_ROOM:
+        fix = "free space, or choose another disk with output=DIR; the same command goes on from here"
+    elif isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        fix = "check who owns it, or choose another folder with output=DIR"
+    else:
+        fix = "check the path and the disk; the same command goes on from here"
+    what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    return DistillError(what, why="the operating system refused", fix=fix)

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+from distill.files import fingerprint
+from distill.pipeline.manifest import read_manifest, write_manifest
+from distill.pipeline.recipe import LoadedRecipe, load_recipe
+from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.runner import plan, run_recipe
+from distill.pipeline.stages import inputs_of
+
+ROOT = Path(__file__).resolve().parents[3]
+SMALL = ["data.num_teacher=4", "data.num_valid=2", "data.num_test=2"]
+
+
+def _recipe(output: Path, *overrides: str) -> LoadedRecipe:
+    return load_recipe(ROOT / "recipes" / "embedded" / "teacher.yaml", [f"output={output}", *SMALL, *overrides])
+
+
+def _actions(loaded: LoadedRecipe) -> dict[str, str]:
+    return {decision.stage: decision.action for decision in plan(loaded)}
+
+
+def test_a_stage_that_stands_is_skipped(tmp_path: Path):
+    run_recipe(_recipe(tmp_path), until="prepare")
+    before = (tmp_path / "prepare" / "manifest.json").read_bytes()
+    run_recipe(_recipe(tmp_path), until="prepare")
+    assert (tmp_path / "prepare" / "manifest.json").read_bytes() == before
+    assert _actions(_recipe(tmp_path))["prepare"] == "skip"
+
+
+def test_a_changed_setting_starts_the_stage_over_and_says_what_changed(tmp_path: Path):
+    run_recipe(_recipe(tmp_path), until="prepare")
+    (decision, *_) = plan(_recipe(tmp_path, "data.num_teacher=5"))
+    assert (decision.action, decision.reason) == ("restart", "changed since it was made: data")
+    run_recipe(_recipe(tmp_path, "data.num_teacher=5"), until="prepare")
+    assert len((tmp_path / "prepare" / "teacher.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_stage_that_was_cut_off_is_resumed(tmp_path: Path):
+    run_recipe(_recipe(tmp_path), until="prepare")
+    cut_off = read_manifest(tmp_path / "prepare").model_copy(update={"status": "running"})
+    write_manifest(tmp_path / "prepare", cut_off)
+    assert _actions(_recipe(tmp_path))["prepare"] == "resume"
+
+
+def test_settings_of_a_later_stage_leave_earlier_ones_standing(tmp_path: Path):
+    run_recipe(_recipe(tmp_path), until="prepare")
+    assert _actions(_recipe(tmp_path, "sft.learning_rate=1e-3"))["prepare"] == "skip"
+
+
+def test_a_stage_made_again_makes_the_later_ones_run_again(tmp_path: Path):
+    until = _recipe(tmp_path)
+    run_recipe(until, until="prepare")
+    made = read_manifest(tmp_path / "prepare")
+    run = RunFolder(until, tmp_path)
+    key = fingerprint(inputs_of(run, "sft"))
+    older = {"stage": "sft", "fingerprint": key, "started": "2000-01-01T00:00:00+00:00"}
+    write_manifest(tmp_path / "sft", made.model_copy(update=older))
+    (_, decision, *_) = plan(until)
+    assert (decision.stage, decision.action, decision.reason) == ("sft", "restart", "prepare was made again since")

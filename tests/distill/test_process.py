@@ -1,0 +1,59 @@
+import errno
+import os
+import signal
+
+import pytest
+
+from distill.process import TERMINATED, refusal_of_system, stopped_by_sigterm, without_local_rank
+
+
+@pytest.mark.parametrize(
+    "added", [["--local_rank=1"], ["--local-rank=12"], ["--local_rank", "1"], ["--local-rank", "0"]]
+)
+def test_what_a_launcher_adds_is_left_out_wherever_it_stands(added: list[str]):
+    words = ["train", "recipe.yaml", "seed=1", "7"]
+    for place in range(len(words) + 1):
+        assert without_local_rank([*words[:place], *added, *words[place:]]) == words
+
+
+def test_what_only_looks_like_a_rank_stays():
+    words = ["run", "local_rank=1", "--local_ranks=1", "--local_rank=x"]
+    assert without_local_rank(words) == words
+
+
+def _stopped(closed: list[bool]) -> None:
+    with stopped_by_sigterm():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        finally:
+            closed.append(True)
+
+
+def test_sigterm_closes_what_is_open_and_the_old_handler_comes_back():
+    before, closed = signal.getsignal(signal.SIGTERM), list[bool]()
+    with pytest.raises(SystemExit) as stop:
+        _stopped(closed)
+    assert stop.value.code == TERMINATED == 143
+    assert closed
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"),
+    [
+        (errno.ENOSPC, "free space"),
+        (errno.EDQUOT, "free space"),
+        (errno.EACCES, "check who owns it"),
+        (errno.EROFS, "check who owns it"),
+        (errno.EIO, "check the path and the disk"),
+    ],
+)
+def test_what_the_system_refuses_has_a_fix(number: int, fix: str):
+    error = refusal_of_system(OSError(number, os.strerror(number), "/some/file"))
+    assert error.what == f"/some/file: {os.strerror(number)}"
+    assert error.fix.startswith(fix)
+    assert error.exit_code == 1
+
+
+def test_an_error_without_a_file_is_told_too():
+    assert refusal_of_system(OSError("broken")).what == "broken"
