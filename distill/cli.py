@@ -241,6 +241,7 @@ def options(
 
 def main() -> None:
     """The entry point: errors go to stderr as what / why / fix, without a traceback."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars; ours are rich's
     try:
         with stopped_by_sigterm():
             # None where a verb came to its end, else the code of a typer.Exit.
