@@ -1,6 +1,5 @@
-"""`distill VERB`: the command line; the only place that prints and the only one that configures logging."""
+"""`distill VERB`: the command line; with cli_* the only place that prints, and the only one that configures logging."""
 
-import json
 import logging
 import os
 import sys
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from distill import __version__
+from distill.cli_cache import CACHE_VERBS, CacheOptions, look_into, worker_overrides
+from distill.cli_output import is_main_rank, print_facts, print_table
 from distill.errors import DistillError, RecipeError
 from distill.process import INTERRUPTED, TERMINATED, refusal_of_system, stopped_by_sigterm, without_local_rank
 
@@ -47,7 +48,7 @@ def run(
     if dry_run:
         decisions = plan(loaded, until=until, force=force or ())
         rows: list[dict[str, object]] = [{"stage": d.stage, "action": d.action, "reason": d.reason} for d in decisions]
-        _print_table(f"plan of {recipe}", rows, as_json=as_json)
+        print_table(f"plan of {recipe}", rows, as_json=as_json)
         return
     finished = run_recipe(loaded, until=until, force=force or ())
     _print_results(finished.output, is_whole=until in (None, "evaluate", "report"), as_json=as_json)
@@ -71,27 +72,34 @@ _stage_command("report", "Write report.html and report.json.")
 
 @app.command()
 def cache(
-    target: Annotated[str, typer.Argument(metavar="RECIPE | inspect | verify", help="a recipe, or a sub-verb")],
+    target: Annotated[
+        str, typer.Argument(metavar="RECIPE | " + " | ".join(CACHE_VERBS), help="a recipe, or a sub-verb")
+    ],
     words: Annotated[
         list[str] | None,
         typer.Argument(metavar="[key.sub=value ... | DIR]", help="a recipe's overrides, or a cache folder"),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="RECIPE: processes of this machine that score together")
+    ] = None,
+    against_teacher: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="verify: compare N sequences with the live teacher")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="gc: say what would go, remove nothing")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Score both completions of every pair; or inspect or verify a cache folder."""
-    if target in ("inspect", "verify"):
-        folder = _only_folder(f"cache {target}", words)
-        from distill.teacher_cache import inspect, verify
-
-        facts = inspect(folder) if target == "inspect" else verify(folder)
-        _print_facts(f"cache {folder}", facts, as_json=as_json)
+    """Score both completions of every pair; or inspect, verify, benchmark or clean up a cache folder."""
+    options = CacheOptions(workers, against_teacher, dry_run, as_json)
+    if target in CACHE_VERBS:
+        look_into(target, _only_folder(f"cache {target}", words), options)
         return
     if not _is_recipe(target):
         raise RecipeError(
-            f"cache {target}: neither a recipe (*.yaml) nor inspect or verify",
+            f"cache {target}: neither a recipe (*.yaml) nor one of {', '.join(CACHE_VERBS)}",
             fix=f"distill cache RECIPE.yaml, or distill cache inspect {target}",
         )
-    _run_stage("cache", Path(target), words, as_json=as_json)
+    options.require_only("a recipe", "--workers")
+    _run_stage("cache", Path(target), [*(words or ()), *worker_overrides(options)], as_json=as_json)
 
 
 @app.command()
@@ -112,7 +120,7 @@ def export(
         folder = _only_folder("export verify", words)
         from distill.export import verify_export
 
-        _print_table(f"artefacts in {folder}, checksums verified", verify_export(folder).rows(), as_json=as_json)
+        print_table(f"artefacts in {folder}, checksums verified", verify_export(folder).rows(), as_json=as_json)
     elif _is_recipe(target):
         if formats is not None or out is not None:
             raise RecipeError(
@@ -136,7 +144,7 @@ def _export_model(model: str, words: list[str] | None, *, formats: str | None, o
 
     names = tuple(name.strip() for name in formats.split(",") if name.strip())
     report = export_model(Path(model), formats=names, output_dir=out)
-    _print_table(f"artefacts in {out}", report.rows(), as_json=as_json)
+    print_table(f"artefacts in {out}", report.rows(), as_json=as_json)
 
 
 def _is_recipe(word: str) -> bool:
@@ -154,7 +162,7 @@ def _run_stage(name: str, recipe: Path, overrides: list[str] | None, *, as_json:
 
     finished = run_recipe(_load(recipe, overrides), only=name)
     manifest = read_manifest(finished.stage(name))
-    _print_facts(f"{name} of {recipe}", manifest.summary if manifest is not None else {}, as_json=as_json)
+    print_facts(f"{name} of {recipe}", manifest.summary if manifest is not None else {}, as_json=as_json)
 
 
 def _load(recipe: Path, overrides: list[str] | None) -> "LoadedRecipe":
@@ -171,46 +179,22 @@ def _print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
     from eval.results import HEADINGS, read_results
 
     path = output / "evaluate" / "results.json"
-    if not _is_main_rank():
+    if not is_main_rank():
         return
     if not (is_whole and path.exists()):
-        _print_facts("done", {"output": str(output)}, as_json=as_json)
+        print_facts("done", {"output": str(output)}, as_json=as_json)
         return
     results = read_results(path)
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return
     rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
-    _print_table(f"results of {output}", rows, as_json=False)
+    print_table(f"results of {output}", rows, as_json=False)
     for line in [*results.sentences(), *results.notes]:
         print(line)
     report = output / "report" / "report.html"
     if report.exists():
         print(f"report: {report}")
-
-
-def _print_facts(title: str, facts: dict[str, object], *, as_json: bool) -> None:
-    rows: list[dict[str, object]] = [{"what": name, "value": value} for name, value in facts.items()]
-    _print_table(title, rows, as_json=as_json)
-
-
-def _print_table(title: str, rows: list[dict[str, object]], *, as_json: bool) -> None:
-    """A table on stdout; of the processes of a launcher, the main one prints."""
-    if not _is_main_rank():
-        return
-    if as_json:
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for name in rows[0] if rows else ("nothing",):
-        table.add_column(name, overflow="fold")
-    for row in rows:
-        table.add_row(*(f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values()))
-    width = None if sys.stdout.isatty() else 160
-    Console(width=width, markup=False, highlight=False).print(table)
 
 
 def _version(shown: bool) -> bool:
@@ -229,7 +213,7 @@ def options(
 ) -> None:
     """Distils a large chat model into a small one."""
     del version
-    level = (logging.DEBUG if verbose else logging.INFO) if _is_main_rank() else logging.ERROR
+    level = (logging.DEBUG if verbose else logging.INFO) if is_main_rank() else logging.ERROR
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     for name in ("distill", "eval"):
@@ -259,10 +243,6 @@ def main() -> None:
     if code in (INTERRUPTED, TERMINATED):
         print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(code)
-
-
-def _is_main_rank() -> bool:
-    return os.environ.get("RANK", "0") == "0"
 
 
 def _refuse_usage(error: typer.TyperException) -> NoReturn:

@@ -5,6 +5,7 @@ DistillError
 ├── DataError          a data file or a row in it is wrong                          exit code 2
 ├── ModelError         a model folder or a tokenizer cannot be used                 exit code 2
 ├── CacheError         a teacher cache is damaged, incomplete or made for something else  exit code 2
+├── EndpointError      a server that holds the teacher does not answer as it should  exit code 1
 ├── ExportError        an artefact cannot be written or does not load               exit code 1
 ├── TrainingError      training cannot go on (loss not finite, checkpoint damaged)  exit code 1
 ├── StageError         a stage of a run failed                                      exit code 1
@@ -55,6 +56,10 @@ class CacheError(DistillError):
     """A teacher cache is damaged, incomplete or made for something else."""
 
     exit_code = 2
+
+
+class EndpointError(DistillError):
+    """A server that holds the teacher does not answer as it should."""
 
 
 class ExportError(DistillError):

@@ -150,14 +150,14 @@ def fingerprint_of_folder(folder: Path, *, pattern: str = "*") -> str:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Holds the lock file `path`, or refuses at once when another process holds it.
+def locked(path: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Holds the lock file `path`, or refuses when another process still holds it after `wait_s` seconds.
 
     Raises:
         StageError: another process holds the lock.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
+    lock = FileLock(path, timeout=wait_s)
     try:
         lock.acquire()
     except Timeout as error:

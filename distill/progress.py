@@ -2,6 +2,8 @@
 
 import json
 import logging
+import multiprocessing
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +29,7 @@ class Tracker:
         self.label, self.total, self.done = label, total, 0
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
-        if sys.stderr.isatty():
+        if _draws_bars():
             columns = (
                 TextColumn("{task.description}"),
                 BarColumn(),
@@ -59,6 +61,12 @@ class Tracker:
             self._bar.stop()
             return
         log.info("%s: %d of %d in %.1f s", self.label, self.done, self.total, time.monotonic() - self._started)
+
+
+def _draws_bars() -> bool:
+    """Whether this process has the terminal to itself: workers and a launcher's other ranks draw nothing on it."""
+    is_main = multiprocessing.parent_process() is None and os.environ.get("RANK", "0") == "0"
+    return is_main and sys.stderr.isatty()
 
 
 @contextmanager

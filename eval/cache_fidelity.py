@@ -11,78 +11,115 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from distill.data import TokenizedSequence, batches_by_length, pad_rows, read_pairs, sequence_row, tokenize_pair
-from distill.models import LoadedModel, final_hidden_states, load_model, output_head
+from distill.data import TokenizedSequence, read_pairs, tokenize_pair
+from distill.models import LoadedModel, load_model, output_head
 from distill.numerics import log_softmax, token_log_probs
-from distill.objectives import divergence
+from distill.objectives.output_head import OutputHead
 from distill.settings import Settings
-from distill.teacher_cache import CODECS, TeacherCache
+from distill.teacher_cache import TeacherCache
+from distill.teacher_cache.codecs import CodecName
+from distill.teacher_cache.head_file import float_head
+from distill.teacher_cache.reader import SCORE_CODECS
+from eval.distortion import Distortion, distortion
+from eval.scored_tokens import scored_tokens
+from eval.stored_distributions import stored_log_probs
 
-MAX_BATCH_TOKENS = 4096
+
+class TierFidelity(Settings):
+    """How far one tier is from the teacher; means and largest values over tokens, KLs in nats.
+
+    A figure is None where the tier does not tell it: `scores` holds no distributions, lists and draws no log-prob of
+    every token; a KL is None where it is infinite, for `sampled` stores tokens that were not drawn as impossible.
+    """
+
+    codec: CodecName
+    bytes_per_token: float
+    kl_nats: float | None
+    max_kl_nats: float | None
+    total_variation: float | None
+    top_1_agreement: float | None
+    max_score_difference_nats: float | None
 
 
 class CacheFidelity(Settings):
-    """Means and largest values over the tokens of the measured sequences; KLs in nats a token.
+    """Every tier of a cache on the same sequences, beside what rounding the logits to bfloat16 would cost."""
 
-    KLs are None where the cache's codec holds no distributions.
-    """
-
-    codec: str
     num_sequences: int
     num_tokens: int
-    kl_nats: float | None
-    max_kl_nats: float | None
     kl_of_rounded_logits_nats: float
-    max_score_difference_nats: float
+    tiers: tuple[TierFidelity, ...]
 
 
 @torch.inference_mode()
 def cache_fidelity(cache: TeacherCache, teacher: LoadedModel, sequences: Sequence[TokenizedSequence]) -> CacheFidelity:
-    """Compares the cache with the teacher on `sequences`.
+    """Compares every tier of the cache with the teacher on `sequences`.
 
     Raises:
         CacheError: the cache lacks a sequence.
     """
-    has_distributions = CODECS[cache.manifest.codec].has_distributions
-    kls, rounded, differences = [], [], []
-    lengths = [len(s.prompt_ids) + len(s.completion_ids) for s in sequences]
-    for indices in batches_by_length(lengths, max_tokens=MAX_BATCH_TOKENS, max_rows=len(sequences)):
-        members = [sequences[index] for index in indices]
-        logits, targets = _reference(teacher, members)
-        ids = [member.sequence_id for member in members]
-        reference = log_softmax(logits)
-        scores = token_log_probs(logits, targets)
-        differences.append((cache.token_log_probs(ids) - scores).abs())
-        rounded.append(divergence("forward_kl", reference, log_softmax(logits.bfloat16())))
-        if has_distributions:
-            kls.append(divergence("forward_kl", reference, cache.log_probs(ids)))
-    kl = torch.cat(kls).double() if kls else None
+    cache.require_sequences([sequence.sequence_id for sequence in sequences])
+    tokens, head = scored_tokens(teacher, sequences), float_head(output_head(teacher.model))
+    meters = [_Meter(cache, codec) for codec in cache.tiers]
+    rounded: list[Tensor] = []
+    parts = zip(
+        tokens.sequence_ids,
+        torch.split(tokens.hidden_states, list(tokens.lengths)),
+        torch.split(tokens.target_ids, list(tokens.lengths)),
+        strict=True,
+    )
+    for sequence_id, hidden_states, target_ids in parts:
+        logits = head.logits(hidden_states).cpu()
+        rounded.append(distortion(logits, logits.bfloat16()).kl_nats)
+        for meter in meters:
+            meter.add(sequence_id, logits, target_ids.cpu())
     return CacheFidelity(
-        codec=cache.manifest.codec,
         num_sequences=len(sequences),
-        num_tokens=sum(len(values) for values in differences),
-        kl_nats=None if kl is None else kl.mean().item(),
-        max_kl_nats=None if kl is None else kl.max().item(),
-        kl_of_rounded_logits_nats=torch.cat(rounded).double().mean().item(),
-        max_score_difference_nats=torch.cat(differences).max().item(),
+        num_tokens=len(tokens.target_ids),
+        kl_of_rounded_logits_nats=torch.cat(rounded).mean().item(),
+        tiers=tuple(meter.fidelity() for meter in meters),
     )
 
 
-def _reference(
-    teacher: LoadedModel, members: Sequence[TokenizedSequence]
-) -> tuple[Float[Tensor, "tokens vocab"], Tensor]:
-    batch = pad_rows([sequence_row(member) for member in members], pad_id=0).to(teacher.model.device)
-    hidden_states = final_hidden_states(
-        teacher.model,
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-    )
-    logits = output_head(teacher.model).logits(hidden_states[batch.completion_mask])
-    return logits.cpu(), batch.target_ids[batch.completion_mask].cpu()
+class _Meter:
+    """Gathers the distances of one tier, sequence by sequence."""
+
+    def __init__(self, cache: TeacherCache, codec: CodecName) -> None:
+        self._cache, self._name, self._codec = cache, codec, cache.codec(codec)
+        self._head: OutputHead | None = float_head(cache.head) if self._codec.needs_head else None
+        self._parts: list[Distortion] = []
+        self._score_differences: list[Tensor] = []
+
+    def add(self, sequence_id: str, logits: Tensor, target_ids: Tensor) -> None:
+        """Compares one sequence's rows with the teacher's logits."""
+        rows = self._cache.records(self._name, [sequence_id])
+        if self._name in SCORE_CODECS:
+            found = self._codec.token_log_probs(rows, target_ids, head=self._head)
+            self._score_differences.append((found - token_log_probs(logits, target_ids)).abs())
+        stored = stored_log_probs(self._codec, rows, head=self._head)
+        if stored is not None:
+            self._parts.append(distortion(log_softmax(logits), stored))
+
+    def fidelity(self) -> TierFidelity:
+        """The figures over all that was added."""
+        shards = self._cache.manifest.complete_tiers[self._name].shards
+        kl = self._joined("kl_nats")
+        is_finite = kl is not None and bool(kl.isfinite().all())
+        variation, is_equal = self._joined("total_variation"), self._joined("is_top_1_equal")
+        differences = torch.cat(self._score_differences) if self._score_differences else None
+        return TierFidelity(
+            codec=self._name,
+            bytes_per_token=sum(shard.size_bytes for shard in shards) / self._cache.manifest.num_tokens,
+            kl_nats=kl.mean().item() if kl is not None and is_finite else None,
+            max_kl_nats=kl.max().item() if kl is not None and is_finite else None,
+            total_variation=None if variation is None else variation.mean().item(),
+            top_1_agreement=None if is_equal is None else is_equal.double().mean().item(),
+            max_score_difference_nats=None if differences is None else differences.max().item(),
+        )
+
+    def _joined(self, name: str) -> Tensor | None:
+        return torch.cat([getattr(part, name) for part in self._parts]) if self._parts else None
 
 
 def main() -> None:

@@ -72,7 +72,7 @@ def kl_to_teacher(
 
     Args:
         student: the model to measure, quantized or not.
-        teacher: a model, or a cache of codec `exact` that holds every example.
+        teacher: a model, or a cache that holds every example and has a tier of whole distributions.
         examples: held-out conversations answered by the teacher; sequences where the teacher is a cache.
         limits: how much is held at once; the figure does not depend on it.
 
@@ -204,12 +204,11 @@ def _kl_to_cache(
     head = output_head(student.model)
     sums = _Sums(len(sequences))
     for indices, batch in _batches(sequences, pad_id=_pad_id(student), limits=limits):
-        counts = batch.completion_mask.sum(-1).tolist()
-        hidden_states = torch.split(_completion_hidden_states(student, batch), counts)
-        values = [
-            _kl_of_logits(cache[sequence_id].log_probs().to(hidden.device), hidden, student_head=head)
-            for sequence_id, hidden in zip(batch.row_ids, hidden_states, strict=True)
-        ]
+        hidden_states, values, position = _completion_hidden_states(student, batch), list[Tensor](), 0
+        for log_probs in cache.log_probs_in_blocks(batch.row_ids, max_log_probs=limits.max_logits):
+            own = hidden_states[position : position + len(log_probs)]
+            values.append(_kl_of_logits(log_probs.to(own.device), own, student_head=head))
+            position += len(log_probs)
         sums.add(indices, batch, torch.cat(values))
     return sums.mean()
 

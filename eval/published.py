@@ -1,4 +1,4 @@
-"""Figures that documents show: a run's result table with the command, the machine and the versions that made it.
+"""Figures that documents show: results and benchmarks with the command, the machine and the versions that made them.
 
 `python -m eval.published RUN_FOLDER FILE --command "..."` writes FILE; documents hold its table between markers, and
 a test compares the two.
@@ -9,11 +9,19 @@ import datetime
 import os
 import platform
 import re
+from importlib import metadata
 from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
 
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
 from eval.results import ResultTable, read_results
+from eval.speed.figures import CacheSpeed, RateDistortion
+
+BENCHMARK: Literal["distill-benchmark"] = "distill-benchmark"
 
 
 class PublishedResult(Settings):
@@ -37,6 +45,28 @@ class PublishedResult(Settings):
         )
 
 
+class PublishedBenchmark(Settings):
+    """A benchmark's figures with where they come from."""
+
+    format: Literal["distill-benchmark"] = BENCHMARK
+    version: Literal[1] = 1
+    command: str
+    date: str
+    machine: str
+    num_threads: int
+    versions: dict[str, str]
+    elapsed_s: float
+    figures: CacheSpeed | RateDistortion = Field(discriminator="format")
+
+    def to_markdown(self) -> str:
+        """The tables, then one line on their origin."""
+        versions = ", ".join(f"{name} {version}" for name, version in self.versions.items())
+        return (
+            f"{self.figures.to_markdown()}\n`{self.command}`: {self.elapsed_s / 60:.1f} minutes on {self.machine}, "
+            f"{self.num_threads} threads, {self.date}; {versions}.\n"
+        )
+
+
 def published(run_folder: Path, *, command: str) -> PublishedResult:
     """Collects the figures of a finished run."""
     manifests = [read_json(path) for path in sorted(run_folder.glob("*/manifest.json"))]
@@ -52,9 +82,25 @@ def published(run_folder: Path, *, command: str) -> PublishedResult:
     return validated(PublishedResult, values, source=str(run_folder))
 
 
-def read_published(path: Path) -> PublishedResult:
-    """Reads a published result back."""
-    return validated(PublishedResult, read_json(path), source=str(path))
+def published_benchmark(figures: CacheSpeed | RateDistortion, *, command: str, elapsed_s: float) -> PublishedBenchmark:
+    """A benchmark's figures, measured just now on this machine."""
+    return PublishedBenchmark(
+        command=command,
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        machine=machine(),
+        num_threads=torch.get_num_threads(),
+        versions={name: metadata.version(name) for name in ("torch", "transformers", "safetensors", "pyarrow")},
+        elapsed_s=elapsed_s,
+        figures=figures,
+    )
+
+
+def read_published(path: Path) -> PublishedResult | PublishedBenchmark:
+    """Reads published figures back."""
+    values = read_json(path)
+    if values.get("format") == BENCHMARK:
+        return validated(PublishedBenchmark, values, source=str(path))
+    return validated(PublishedResult, values, source=str(path))
 
 
 def machine() -> str:

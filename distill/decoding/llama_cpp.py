@@ -40,6 +40,11 @@ class LlamaCppGenerator:
         # Stopping a server whose loop has not run yet never returns; one computed token proves that it runs.
         self._post("/completion", {"prompt": [0], "n_predict": 1, "cache_prompt": False})
 
+    @property
+    def base_url(self) -> str:
+        """Where it speaks the OpenAI API while it is open."""
+        return f"{self._address}/v1"
+
     def generate(
         self, prompts: Sequence[Sequence[Message]], settings: SamplingSettings, *, seed: int
     ) -> list[Generation]:

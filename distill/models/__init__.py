@@ -2,7 +2,7 @@
 
 from distill.models.adapters import LanguageModel, LoraSettings, add_lora, without_adapters
 from distill.models.head import final_hidden_states, output_head
-from distill.models.load import DTYPES, DtypeName, LoadedModel, load_model, resolved_device
+from distill.models.load import DTYPES, DtypeName, LoadedModel, load_model, model_fingerprint, resolved_device
 from distill.models.prune import PruneSettings, prune
 from distill.models.quantized import Quantization, is_quantized
 from distill.models.quiet import name_deepspeed_accelerator
@@ -39,6 +39,7 @@ __all__ = [
     "load",
     "load_model",
     "load_tokenizer",
+    "model_fingerprint",
     "name_deepspeed_accelerator",
     "new_model",
     "output_head",

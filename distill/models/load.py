@@ -1,6 +1,7 @@
 """Loads any causal language model that transformers knows, from safetensors or GGUF, with its tokenizer."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -10,6 +11,17 @@ import torch
 from distill.errors import ModelError
 from distill.files import fingerprint
 from distill.models.adapters import LanguageModel
+from distill.models.chat_template import read_chat_template
+from distill.models.distributed import (
+    Placement,
+    cutting_weights,
+    device_map_arguments,
+    inference_plan,
+    is_partitioned,
+    require_loadable,
+    with_gathering_hooks,
+    with_head_in_reach,
+)
 from distill.models.quantized import Quantization, is_quantized, keep_weights_as_loaded, quantization_config
 from distill.models.quiet import quietly
 from distill.models.source import ModelSource, adapter_base, find_source
@@ -48,6 +60,7 @@ def load_model(
     quantization: Quantization | None = None,
     revision: str | None = None,
     chat_template: Path | None = None,
+    placement: Placement = "one-device",
 ) -> LoadedModel:
     """Loads a chat model in evaluation mode, ready to generate; no code from the folder ever runs.
 
@@ -58,23 +71,51 @@ def load_model(
         quantization: bitsandbytes format the weights are converted to while loading.
         revision: of a hub id.
         chat_template: a jinja file in place of the tokenizer's own template.
+        placement: over which devices the weights are spread; other than on one device, `device` is not read.
 
     Raises:
         ModelError: the model is missing, damaged, pickled, has no tokenizer or chat template, or cannot be built.
     """
     source = find_source(folder_or_id, revision=revision)
+    require_loadable(placement, kind=source.kind, quantization=quantization)
     base = _base_of(source)
     tokenizer = load_tokenizer(source.folder, chat_template=chat_template)
     require_chat_template(tokenizer, source.folder)
-    whole = _build(base, dtype=dtype, device=resolved_device(device), quantization=quantization)
+    if placement == "one-device":
+        whole = _build(base, dtype=dtype, device=resolved_device(device), quantization=quantization)
+    else:
+        whole = _spread(base, dtype=dtype, quantization=quantization, placement=placement)
     set_special_ids(whole, tokenizer)
     model = whole if base is source else _with_adapters(whole, source, base)
+    made_of = _made_of(source, dtype=dtype, quantization=quantization, chat_template=chat_template)
+    return LoadedModel(model.eval(), tokenizer, source.name, made_of)
+
+
+def model_fingerprint(
+    folder_or_id: str | Path,
+    *,
+    dtype: DtypeName = "float32",
+    quantization: Quantization | None = None,
+    revision: str | None = None,
+    chat_template: Path | None = None,
+) -> str:
+    """The fingerprint that `load_model` would give; reads the files and builds nothing.
+
+    Raises:
+        ModelError: the model is missing or damaged.
+    """
+    source = find_source(folder_or_id, revision=revision)
+    return _made_of(source, dtype=dtype, quantization=quantization, chat_template=chat_template)
+
+
+def _made_of(source: ModelSource, *, dtype: str, quantization: str | None, chat_template: Path | None) -> str:
+    base = _base_of(source)
     made_of = fingerprint([base.fingerprint, dtype, quantization])
     if base is not source:
         made_of = fingerprint([made_of, source.fingerprint])
     if chat_template is not None:
-        made_of = fingerprint([made_of, tokenizer.chat_template])
-    return LoadedModel(model.eval(), tokenizer, source.name, made_of)
+        made_of = fingerprint([made_of, read_chat_template(chat_template)])
+    return made_of
 
 
 def _base_of(source: ModelSource) -> ModelSource:
@@ -127,6 +168,27 @@ def require_chat_template(tokenizer: "PreTrainedTokenizerBase", folder: Path) ->
 
 
 def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quantization | None) -> "PreTrainedModel":
+    placing = {} if quantization is None else {"device_map": {"": device}}
+    model = _from_files(source, dtype=dtype, quantization=quantization, placing=placing)
+    return model if is_quantized(model) else cast("PreTrainedModel", model.to(device))
+
+
+def _spread(
+    source: ModelSource, *, dtype: str, quantization: Quantization | None, placement: Placement
+) -> "PreTrainedModel":
+    """The model over several devices, or over the ranks of a launcher."""
+    if not is_partitioned(placement):
+        placing = device_map_arguments()
+        return with_head_in_reach(_from_files(source, dtype=dtype, quantization=quantization, placing=placing))
+    plan = inference_plan(DTYPES[dtype], offload=placement == "zero-3-offload")
+    with cutting_weights(plan):
+        model = _from_files(source, dtype=dtype, quantization=None, placing={})
+    return with_gathering_hooks(model, plan)
+
+
+def _from_files(
+    source: ModelSource, *, dtype: str, quantization: Quantization | None, placing: Mapping[str, Any]
+) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
     arguments: dict[str, Any] = {"dtype": DTYPES[dtype], "local_files_only": True, "trust_remote_code": False}
@@ -136,11 +198,10 @@ def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quanti
         arguments["use_safetensors"] = True
     if quantization is not None:
         arguments["quantization_config"] = quantization_config(quantization, DTYPES[dtype])
-        arguments["device_map"] = {"": device}
     folder = source.folder.parent if source.kind == "gguf" else source.folder
     try:
         with quietly():
-            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **arguments)
+            model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **arguments, **placing)
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         raise ModelError(
             f"the model in {source.folder} cannot be built",
@@ -148,7 +209,7 @@ def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quanti
             fix="check its config.json against its weights",
         ) from error
     keep_weights_as_loaded(model)
-    return model if is_quantized(model) else cast("PreTrainedModel", model.to(device))
+    return model
 
 
 def _with_adapters(model: "PreTrainedModel", source: ModelSource, base: ModelSource) -> "PeftModel":

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from distill.errors import ModelError
 from distill.models.adapters import LoraSettings
+from distill.models.distributed import Placement
 from distill.models.load import DtypeName, LoadedModel, load_model
 from distill.models.prune import PruneSettings
 from distill.models.quantized import Quantization
@@ -29,6 +30,7 @@ class ModelSettings(Settings):
     prune: PruneSettings | None = Field(None, description="cut out of the teacher")
     dtype: DtypeName = Field("float32", description="of weights and activations")
     device: str = Field("auto", description="auto: cuda where there is one, else cpu")
+    placement: Placement = Field("one-device", description="over which devices the weights of a large model go")
     quantization: Quantization | None = Field(None, description="bitsandbytes format while it runs here")
     lora: LoraSettings | None = Field(None, description="train low-rank adapters in place of all weights")
     tokenizer_vocab_size: int | None = Field(None, gt=0, description="train an own tokenizer of this size on the data")
@@ -65,4 +67,5 @@ def load(settings: ModelSettings) -> LoadedModel:
         quantization=settings.quantization,
         revision=settings.revision,
         chat_template=settings.chat_template,
+        placement=settings.placement,
     )

@@ -12,7 +12,8 @@ from distill.errors import DataError, ModelError
 from distill.files import fingerprint, read_json, sha256_of_file
 
 EMBEDDED = "embedded"
-_DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_WEIGHTS = "*.safetensors"
+_DOWNLOADED = ["*.json", _WEIGHTS, "*.jinja", "*.model", "*.txt"]
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "adapter_model.bin")
 _HASHED = ("config.json", "adapter_config.json", "*.safetensors", "*.gguf")
 
@@ -47,13 +48,18 @@ def find_source(name: str | Path, *, revision: str | None = None) -> ModelSource
     return source
 
 
-def locate(name: str | Path, *, revision: str | None = None) -> ModelSource:
+def locate(name: str | Path, *, revision: str | None = None, with_weights: bool = True) -> ModelSource:
     """Finds a model as `find_source` does, without a look at its configuration and weights.
+
+    Args:
+        name: as in `find_source`.
+        revision: of a hub id.
+        with_weights: whether weights are downloaded too; what is here already stays as it is.
 
     Raises:
         ModelError: nothing is there.
     """
-    folder = _folder_of(name, revision=revision)
+    folder = _folder_of(name, revision=revision, with_weights=with_weights)
     if folder.suffix == ".gguf" and folder.is_file():
         return ModelSource(str(name), folder, "gguf")
     is_adapter = (folder / "adapter_config.json").exists() and not (folder / "config.json").exists()
@@ -77,7 +83,7 @@ def adapter_base(source: ModelSource) -> str | Path:
     return beside if not Path(base).exists() and beside.exists() else base
 
 
-def _folder_of(name: str | Path, *, revision: str | None) -> Path:
+def _folder_of(name: str | Path, *, revision: str | None, with_weights: bool) -> Path:
     if str(name) == EMBEDDED:
         from distill.embedded import teacher_folder
 
@@ -87,7 +93,7 @@ def _folder_of(name: str | Path, *, revision: str | None) -> Path:
         return path
     if isinstance(name, Path) or not _looks_like_hub_id(name):
         raise ModelError(f"model folder {name} does not exist", fix="check the path, or name a hub id as owner/name")
-    return _downloaded(name, revision=revision)
+    return _downloaded(name, revision=revision, with_weights=with_weights)
 
 
 def _looks_like_hub_id(name: str) -> bool:
@@ -95,12 +101,13 @@ def _looks_like_hub_id(name: str) -> bool:
     return bool(separator and owner and rest) and "/" not in rest and owner[0] not in ".~" and "\\" not in name
 
 
-def _downloaded(hub_id: str, *, revision: str | None) -> Path:
+def _downloaded(hub_id: str, *, revision: str | None, with_weights: bool) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, RepositoryNotFoundError
 
+    patterns = _DOWNLOADED if with_weights else [pattern for pattern in _DOWNLOADED if pattern != _WEIGHTS]
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=_DOWNLOADED))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=patterns))
     except (LocalEntryNotFoundError, RepositoryNotFoundError, HFValidationError, OSError) as error:
         raise ModelError(
             f"model {hub_id} is neither a folder here nor a model on the hub that can be reached",

@@ -112,7 +112,7 @@ def load_tokenizer(
     """
     from transformers import AutoTokenizer
 
-    source = locate(folder_or_id, revision=revision)
+    source = locate(folder_or_id, revision=revision, with_weights=False)
     folder = source.folder
     arguments: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     if source.kind == "gguf":

@@ -15,6 +15,7 @@ from distill.objectives.table import (
 )
 from distill.objectives.terms import PairLoss, PairTerms, TokenTerms
 from distill.objectives.token_divergence import KdSettings, TokenDivergenceSettings, pair_token_divergence
+from distill.objectives.vocabulary import SharedVocabulary, in_shared_vocabulary
 
 __all__ = [
     "DIVERGENCES",
@@ -29,6 +30,7 @@ __all__ = [
     "PairSettings",
     "PairTerms",
     "SftSettings",
+    "SharedVocabulary",
     "TokenDivergenceSettings",
     "TokenTerms",
     "dadpo_loss",
@@ -36,6 +38,7 @@ __all__ = [
     "divergence",
     "dpo_loss",
     "dpo_quantities",
+    "in_shared_vocabulary",
     "pair_loss",
     "pair_token_divergence",
     "scaled_and_capped",

@@ -36,5 +36,6 @@ def scaled_and_capped(
     projected: Float[Tensor, "*positions vocab"], *, logit_scale: float, soft_cap: float | None
 ) -> Float[Tensor, "*positions vocab"]:
     """Scale, then soft-cap (Gemma 2, arXiv:2408.00118, sec. 2), in float32 or wider."""
-    scaled = widened(projected) * logit_scale
+    # Most heads have no scale: a product with 1 would copy all logits.
+    scaled = widened(projected) if logit_scale == 1.0 else widened(projected) * logit_scale
     return scaled if soft_cap is None else soft_cap * torch.tanh(scaled / soft_cap)

@@ -2,35 +2,56 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from distill.data import TokenizedPair, TokenizedSequence, read_pairs
-from distill.errors import RecipeError
-from distill.files import sha256_of_file
-from distill.models import LoadedModel, load_tokenizer, same_vocabulary
+from distill.errors import RecipeError, StageError
+from distill.files import sha256_of_file, write_json
+from distill.models import Tokenizer, load_tokenizer, same_vocabulary
 from distill.objectives import OBJECTIVES
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import load_start, load_teacher
+from distill.pipeline.teacher import described_start, teacher_scorer
 from distill.pipeline.tokenized import tokenized_pairs
-from distill.teacher_cache import CacheSettings, TeacherCache, score_sequences
+from distill.teacher_cache import (
+    CacheSettings,
+    EndpointTeacher,
+    TeacherCache,
+    TeacherSource,
+    fill_cache,
+    is_being_written,
+    write_pair_ids,
+)
+from distill.training import is_main_rank
 
 log = logging.getLogger(__name__)
 
+PAIR_IDS_NAME = "pair_ids.jsonl"
+SOURCES_NAME = "sources.json"
+
 
 def run_cache(run: RunFolder) -> dict[str, object]:
-    """Writes `cache/teacher` and `cache/reference`, both addressed by sequence id."""
+    """Writes `cache/teacher` and `cache/reference`, both addressed by sequence id.
+
+    Beside them stand the sequence ids of each pair, and where both models were loaded from.
+    """
     settings = run.recipe.cache
     assert settings is not None
-    reference = load_start(run)
-    sequences = sequences_of(pairs_of(run, reference))
-    scored = {}
+    start = described_start(run)
+    pairs = pairs_of(run, start.load_tokenizer())
+    scorers: dict[str, TeacherSource | EndpointTeacher] = {}
     if shares_vocabulary(run):
-        scored["teacher"] = _score(run, load_teacher(run), sequences, settings, "teacher")
-    scores_only = settings.model_copy(update={"codec": "scores"})
-    scored["reference"] = _score(run, reference, sequences, scores_only, "reference")
-    return {
-        name: {"num_sequences": cache.manifest.num_sequences, "num_tokens": cache.manifest.num_tokens}
-        for name, cache in scored.items()
-    }
+        scorers["teacher"] = teacher_scorer(run)
+    scorers["reference"] = start
+    if is_main_rank():
+        write_pair_ids(run.stage("cache") / PAIR_IDS_NAME, pairs)
+        told = {name: scorer.to_json() for name, scorer in scorers.items() if isinstance(scorer, TeacherSource)}
+        write_json(run.stage("cache") / SOURCES_NAME, told)
+    summary: dict[str, object] = {}
+    for name, scorer in scorers.items():
+        own = settings if name == "teacher" else settings.model_copy(update={"codec": "scores"})
+        manifest = _filled(run, scorer, sequences_of(pairs), own, name).manifest
+        summary[name] = {"num_sequences": manifest.num_sequences, "num_tokens": manifest.num_tokens}
+    return summary
 
 
 def shares_vocabulary(run: RunFolder) -> bool:
@@ -58,15 +79,22 @@ def shares_vocabulary(run: RunFolder) -> bool:
     return False
 
 
-def pairs_of(run: RunFolder, student: LoadedModel) -> list[TokenizedPair]:
+def pairs_of(run: RunFolder, tokenizer: Tokenizer) -> list[TokenizedPair]:
     """The stage `pairs` as tokens, cut as the cache and the trainer both cut them."""
-    settings = run.recipe.cache
-    assert settings is not None
     return tokenized_pairs(
-        student.tokenizer,
-        read_pairs(run.stage("pairs") / "pairs.jsonl"),
-        max_length_tokens=settings.max_length_tokens,
+        tokenizer, read_pairs(run.stage("pairs") / "pairs.jsonl"), max_length_tokens=max_length_tokens(run)
     )
+
+
+def max_length_tokens(run: RunFolder) -> int:
+    """Where the pairs are cut off."""
+    assert run.recipe.cache is not None
+    return run.recipe.cache.max_length_tokens
+
+
+def data_fingerprint(run: RunFolder) -> str:
+    """What the caches of the run are made from, besides the models."""
+    return sha256_of_file(run.stage("pairs") / "pairs.jsonl")
 
 
 def sequences_of(pairs: Sequence[TokenizedPair]) -> list[TokenizedSequence]:
@@ -74,13 +102,32 @@ def sequences_of(pairs: Sequence[TokenizedPair]) -> list[TokenizedSequence]:
     return [sequence for pair in pairs for sequence in (pair.chosen, pair.rejected)]
 
 
-def _score(
-    run: RunFolder, model: LoadedModel, sequences: Sequence[TokenizedSequence], settings: CacheSettings, name: str
+def refuse_busy(folder: Path) -> None:
+    """Refuses to start a stage over that other processes are still at.
+
+    Raises:
+        StageError: a worker holds a claim whose lease runs.
+    """
+    busy = [cache for cache in (folder / "teacher", folder / "reference") if is_being_written(cache)]
+    if busy:
+        raise StageError(
+            f"{busy[0]} is being written by other workers",
+            why="starting over would delete what they are at",
+            fix="wait until they are done; if they were killed, until their lease is over (cache.lease_s seconds)",
+        )
+
+
+def _filled(
+    run: RunFolder,
+    scorer: TeacherSource | EndpointTeacher,
+    sequences: Sequence[TokenizedSequence],
+    settings: CacheSettings,
+    name: str,
 ) -> TeacherCache:
-    return score_sequences(
-        model,
+    return fill_cache(
+        scorer,
         sequences,
         settings=settings,
         output_dir=run.stage("cache") / name,
-        data_fingerprint=sha256_of_file(run.stage("pairs") / "pairs.jsonl"),
+        data_fingerprint=data_fingerprint(run),
     )

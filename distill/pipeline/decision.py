@@ -1,11 +1,11 @@
-"""What happens to a stage - run, resume, restart or skip - and why."""
+"""What happens to a stage - run, resume, extend, restart or skip - and why."""
 
 from dataclasses import dataclass
 
 from distill.files import fingerprint
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.stages import STAGES, inputs_of
+from distill.pipeline.stages import ADDED, STAGES, inputs_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Decision:
 
 
 def decide(run: RunFolder, name: str, *, force: bool, rerun: frozenset[str]) -> Decision:
-    """Whether a stage is skipped, resumed, started over or run for the first time.
+    """Whether a stage is skipped, resumed, extended, started over or run for the first time.
 
     Args:
         run: the recipe bound to its folder.
@@ -36,13 +36,15 @@ def decide(run: RunFolder, name: str, *, force: bool, rerun: frozenset[str]) -> 
         return Decision(name, "restart", "forced", key)
     if changed:
         return Decision(name, "restart", f"{', '.join(changed)} runs again", key)
-    if found.fingerprint != key:
-        before, after = found.inputs, inputs_of(run, name)
-        differing = sorted(part for part in before.keys() | after.keys() if before.get(part) != after.get(part))
+    before, after = found.inputs, inputs_of(run, name)
+    differing = sorted(part for part in before.keys() | after.keys() if before.get(part) != after.get(part))
+    if found.fingerprint != key and differing != [ADDED]:
         return Decision(name, "restart", f"changed since it was made: {', '.join(differing)}", key)
     newer = [need for need in STAGES[name].needs if started(run, need) > found.started]
     if newer:
         return Decision(name, "restart", f"{', '.join(newer)} was made again since", key)
+    if differing:
+        return Decision(name, "extend", f"other {ADDED} are asked for; what stands is kept", key)
     if found.status == "running":
         return Decision(name, "resume", f"was cut off (started {found.started})", key)
     return Decision(name, "skip", f"stands since {found.started}", key)

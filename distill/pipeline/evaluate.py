@@ -12,8 +12,8 @@ from distill.export import MERGED
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import LoadedModel, count_parameters, folder_size_bytes, load_model
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import load_teacher
 from distill.pipeline.stage_settings import EvaluateSettings
+from distill.pipeline.teacher import load_teacher
 from eval.measured import Examination, MeasuredModel, measure, measured, with_answers
 from eval.mt_bench.questions import embedded_questions, write_questions
 from eval.results import write_results

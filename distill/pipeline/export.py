@@ -32,7 +32,8 @@ def _lineage(run: RunFolder) -> dict[str, str]:
     data = recipe.data
     told = {"recipe": run.loaded.path.name, "data": data.hub_id or data.source}
     if recipe.teacher is not None:
-        told["teacher"] = recipe.teacher.path or f"made by {recipe.teacher.recipe}"
+        served = None if recipe.teacher.endpoint is None else recipe.teacher.endpoint.model
+        told["teacher"] = served or recipe.teacher.path or f"made by {recipe.teacher.recipe}"
     if recipe.train is not None:
         told["objective"] = recipe.train.objective.name
     return told

@@ -5,7 +5,8 @@ from distill.decoding import TransformersGenerator
 from distill.files import fingerprint
 from distill.pipeline.cache import shares_vocabulary
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import load_start, load_teacher
+from distill.pipeline.sft import load_start
+from distill.pipeline.teacher import teacher_generator
 from distill.preference import write_pairs_stage
 
 
@@ -14,15 +15,15 @@ def run_pairs(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.pairs
     assert settings is not None
     shares_vocabulary(run)
-    teacher = load_teacher(run)
+    teacher, teacher_fingerprint = teacher_generator(run)
     student = load_start(run)
     report = write_pairs_stage(
         read_conversations(run.conversations("prompts")),
-        teacher=TransformersGenerator(teacher),
+        teacher=teacher,
         student=TransformersGenerator(student),
         settings=settings,
         seed=run.recipe.seed,
         output_dir=run.stage("pairs"),
-        models_fingerprint=fingerprint([teacher.fingerprint, student.fingerprint]),
+        models_fingerprint=fingerprint([teacher_fingerprint, student.fingerprint]),
     )
     return report.to_json()

@@ -10,10 +10,10 @@ from distill.errors import RecipeError
 from distill.export import ExportSettings
 from distill.models import ModelSettings
 from distill.objectives.table import OBJECTIVES
-from distill.pipeline.stage_settings import DistilledSftSettings, EvaluateSettings
+from distill.pipeline.stage_settings import DistilledSftSettings, EvaluateSettings, TeacherSettings
 from distill.preference import PairsSettings
 from distill.settings import Settings, parse_yaml, read_yaml, validated, with_overrides
-from distill.teacher_cache import CacheSettings
+from distill.teacher_cache import ENDPOINT_CODECS, HIDDEN_STATE_CODECS, SCORE_CODECS, CacheSettings
 from distill.training import TrainSettings
 
 
@@ -23,7 +23,7 @@ class Recipe(Settings):
     description: str = Field("", description="one sentence: what this recipe shows")
     output: Path = Field(description="the run's folder; one sub-folder a stage")
     seed: int = Field(0, ge=0, description="the seed of every random choice")
-    teacher: ModelSettings | None = Field(None, description="who teaches; absent in a recipe that makes a teacher")
+    teacher: TeacherSettings | None = Field(None, description="who teaches; absent in a recipe that makes a teacher")
     student: ModelSettings = Field(description="who learns")
     data: DataSettings = Field(description="prompts and conversations")
     sft: DistilledSftSettings | None = Field(
@@ -50,6 +50,11 @@ class Recipe(Settings):
                 raise ValueError("sft.answers is teacher, but the recipe has no teacher (use sft.answers: data)")
         if self.student.recipe is not None:
             raise ValueError("student.recipe is set, but only a teacher can name the recipe that makes it")
+        if self.student.placement != "one-device":
+            raise ValueError(
+                f"student.placement is {self.student.placement}, but only a teacher is spread over devices"
+                " (a student is, by train.deepspeed)"
+            )
         if self.train is not None and self.pairs is None:
             raise ValueError("train needs pairs: add a pairs section")
         if self.train is not None and self.cache is None:
@@ -64,22 +69,53 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _a_server_is_asked_for_no_weights(self) -> "Recipe":
+        if self.teacher is None or self.teacher.endpoint is None:
+            return self
+        unfit = [] if self.cache is None else [tier.codec for tier in self.cache.tiers]
+        unfit = [codec for codec in unfit if codec not in ENDPOINT_CODECS]
+        if unfit:
+            raise ValueError(
+                f"teacher.endpoint is set, but cache.codec asks for {', '.join(unfit)}: a server tells log-probs of"
+                f" tokens only (use cache.codec: [{', '.join(ENDPOINT_CODECS)}])"
+            )
+        if self.student.prune is not None:
+            raise ValueError("teacher.endpoint is set, but student.prune cuts the student out of the teacher's weights")
+        if self.evaluate is not None:
+            raise ValueError(
+                "teacher.endpoint is set, but evaluate compares whole distributions with the teacher's weights"
+                " (set evaluate: null)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _objectives_get_what_they_learn_from(self) -> "Recipe":
         for name, settings, examples in (("sft", self.sft, "conversations"), ("train", self.train, "pairs")):
             if settings is not None and OBJECTIVES[settings.objective.name].examples != examples:
                 raise ValueError(
                     f"{name}.objective.name is {settings.objective.name}, but {name} learns from {examples}"
                 )
-        if self.train is not None and self.cache is not None and self.cache.codec == "scores":
-            objective = self.train.objective
-            if OBJECTIVES[objective.name].needs_distributions(objective):
-                raise ValueError(
-                    f"cache.codec is scores, but objective {objective.name} here compares whole distributions"
-                    " (use cache.codec: exact)"
-                )
+        if self.train is not None and self.cache is not None:
+            _require_tiers(self.cache, self.train)
         if self.evaluate is not None and self.data.num_test == 0:
             raise ValueError("data.num_test is 0, but evaluate needs test conversations")
         return self
+
+
+def _require_tiers(cache: CacheSettings, train: TrainSettings) -> None:
+    """Refuses a cache without the tier that the objective learns from, by the table of objectives."""
+    objective = train.objective
+    needs = OBJECTIVES[objective.name]
+    names = [tier.codec for tier in cache.tiers]
+    for is_needed, codecs, what in (
+        (needs.needs_distributions(objective), HIDDEN_STATE_CODECS, "compares whole distributions"),
+        (needs.needs_teacher_scores, SCORE_CODECS, "compares log-probs of tokens"),
+    ):
+        if is_needed and not set(names) & set(codecs):
+            raise ValueError(
+                f"cache.codec is {', '.join(names)}, but objective {objective.name} here {what}"
+                f" (use cache.codec: [{', '.join((*names, codecs[0]))}])"
+            )
 
 
 class LoadedRecipe(Settings):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import distill.embedded
 from distill.data import DataSettings
@@ -13,6 +14,11 @@ from distill.models import ModelSettings
 from distill.pipeline.recipe import LoadedRecipe, Recipe
 
 WORLD_FOLDER = Path(distill.embedded.__file__).parent / "world"
+# Where a model is and how it is reached; which model it is does not change with them.
+NOT_OF_A_MODEL: dict[str, Any] = {
+    **dict.fromkeys(("path", "recipe", "device", "placement", "chat_template"), True),
+    "endpoint": {"base_url", "api_key_env", "timeout_s", "max_concurrent", "max_retries", "logprobs"},
+}
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def model_source(settings: ModelSettings) -> str | Path:
 def model_identity(settings: ModelSettings, made: Path | None, *, chat_template: Path | None) -> str:
     """A fingerprint of the model's files, or of its hub id and revision; and of the template in place of its own."""
     source = made if made is not None else model_source(settings)
-    described = settings.model_dump(mode="json", exclude={"path", "recipe", "device", "chat_template"})
+    described = settings.model_dump(mode="json", exclude=NOT_OF_A_MODEL)
     template = [] if chat_template is None else [sha256_of_file(chat_template)]
     if isinstance(source, Path):
         return fingerprint([described, fingerprint_of_folder(source) if source.exists() else "not made yet", *template])

@@ -5,7 +5,7 @@ import dataclasses
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ import yaml
 
 from distill.errors import DistillError, RecipeError, StageError
 from distill.files import locked, write_text
+from distill.pipeline.cache import refuse_busy
 from distill.pipeline.decision import Decision, decide
 from distill.pipeline.manifest import (
     StageManifest,
@@ -29,6 +30,15 @@ from distill.training import is_main_rank, process_group
 
 log = logging.getLogger(__name__)
 
+LAUNCHED_STAGES = ("sft", "cache", "train")
+"""What a launcher's ranks do together."""
+
+SHARED_STAGE = "cache"
+"""What processes that know nothing of each other do together."""
+
+JOINING_S = 600.0
+"""How long one of them waits while another begins."""
+
 
 def run_recipe(
     loaded: LoadedRecipe,
@@ -36,6 +46,7 @@ def run_recipe(
     until: str | None = None,
     only: str | None = None,
     force: Sequence[str] = (),
+    wait_s: float = 0.0,
 ) -> RunFolder:
     """Runs the stages of a recipe, its teacher's recipe first where it names one.
 
@@ -44,19 +55,27 @@ def run_recipe(
         until: the last stage to run.
         only: run this stage alone; the stages it needs must stand.
         force: stages to start over.
+        wait_s: how long to wait for another process that uses the run's folder.
 
     Raises:
         RecipeError: a named stage is unknown or not in the recipe, or `only` needs a stage that does not stand.
-        StageError: another process uses the run's folder, or the disk is full.
+        StageError: another process uses the run's folder, or the disk is full. Any number of processes may run the
+            stage `cache` alone at the same time; they share its work.
     """
     for name in [*force, *([until] if until else []), *([only] if only else [])]:
         _require_stage(loaded.recipe, name)
     require_sound(loaded)
-    run = bound(loaded, make_teacher=any(STAGES[name].uses_teacher for name in _wanted(loaded, until=until, only=only)))
-    with locked(run.output / ".lock") if is_main_rank() else contextlib.nullcontext():
+    is_shared = only == SHARED_STAGE
+    wait_s = JOINING_S if is_shared else wait_s
+    needs_teacher = any(STAGES[name].uses_teacher for name in _wanted(loaded, until=until, only=only))
+    run = bound(loaded, make_teacher=needs_teacher, wait_s=wait_s)
+    if is_shared:
+        inputs_of(run, SHARED_STAGE)  # reads the models' files, before others have to wait
+    with contextlib.ExitStack() as held:
         if is_main_rank():
+            held.enter_context(locked(run.output / ".lock", wait_s=wait_s))
             _write_resolved_recipe(run)
-        _run_stages(run, until=until, only=only, force=frozenset(force))
+        _run_stages(run, until=until, only=only, force=frozenset(force), begun=held.close if is_shared else None)
     return run
 
 
@@ -83,7 +102,7 @@ def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str]
     return decisions
 
 
-def bound(loaded: LoadedRecipe, *, make_teacher: bool) -> RunFolder:
+def bound(loaded: LoadedRecipe, *, make_teacher: bool, wait_s: float = 0.0) -> RunFolder:
     """The recipe bound to its folder; with `make_teacher`, the teacher's own recipe runs first where needed."""
     made: Path | None = None
     if loaded.recipe.teacher is not None and loaded.recipe.teacher.recipe is not None:
@@ -93,7 +112,7 @@ def bound(loaded: LoadedRecipe, *, make_teacher: bool) -> RunFolder:
             log.info("teacher: recipe %s", loaded.recipe.teacher.recipe)
             if _world_size() > 1:
                 _require_made(teacher)
-            run_recipe(teacher, until="sft")
+            run_recipe(teacher, until="sft", wait_s=wait_s)
     return RunFolder(loaded, loaded.recipe.output, made)
 
 
@@ -133,7 +152,15 @@ def teacher_recipe(loaded: LoadedRecipe) -> LoadedRecipe:
     return load_recipe(path, [*overrides, f"output={beside}"])
 
 
-def _run_stages(run: RunFolder, *, until: str | None, only: str | None, force: frozenset[str]) -> None:
+def _run_stages(
+    run: RunFolder,
+    *,
+    until: str | None,
+    only: str | None,
+    force: frozenset[str],
+    begun: Callable[[], None] | None,
+) -> None:
+    """Goes through the stages; `begun` is called when a stage is about to work, its folder made and its state told."""
     rerun: set[str] = set()
     for name in stages_of(run):
         decision = decide(run, name, force=name in force, rerun=frozenset(rerun))
@@ -144,7 +171,7 @@ def _run_stages(run: RunFolder, *, until: str | None, only: str | None, force: f
             log.info("%s: skipped, %s", name, decision.reason)
         else:
             log.info("%s: %s, %s", name, decision.action, decision.reason)
-            _run_stage(run, decision)
+            _run_stage(run, decision, begun=begun)
             rerun.add(name)
         if name in (until, only):
             return
@@ -159,16 +186,18 @@ def _require_standing(run: RunFolder, decision: Decision, *, for_stage: str) -> 
         )
 
 
-def _run_stage(run: RunFolder, decision: Decision) -> None:
+def _run_stage(run: RunFolder, decision: Decision, *, begun: Callable[[], None] | None) -> None:
     name, folder = decision.stage, run.stage(decision.stage)
-    if _world_size() > 1 and name not in ("sft", "train"):
+    if _world_size() > 1 and name not in LAUNCHED_STAGES:
         raise RecipeError(
             f"stage {name} runs in one process",
             why="a launcher started several",
-            fix=f"distill {name} {run.loaded.path.name}, then the launcher with distill sft or distill train",
+            fix=f"distill {name} {run.loaded.path.name}, then the launcher with one of: {', '.join(LAUNCHED_STAGES)}",
         )
     if is_main_rank():
         if decision.action == "restart":
+            if name == SHARED_STAGE:
+                refuse_busy(folder)
             clear_stage(folder)
         folder.mkdir(parents=True, exist_ok=True)
     settings = run.recipe.model_dump(mode="json")
@@ -188,6 +217,8 @@ def _run_stage(run: RunFolder, decision: Decision) -> None:
     if _world_size() > 1:
         with process_group() as world:
             world.wait()  # no rank may read what the main one is about to clear
+    if begun is not None:
+        begun()
     started = time.monotonic()
     try:
         summary = STAGES[name].run(run)

@@ -4,7 +4,6 @@ import logging
 from typing import TypeVar
 
 from distill.data import CHAT_TEMPLATE, Conversation, read_conversations
-from distill.decoding import TransformersGenerator
 from distill.errors import RecipeError
 from distill.models import (
     LoadedModel,
@@ -12,7 +11,6 @@ from distill.models import (
     add_lora,
     count_parameters,
     load_model,
-    load_tokenizer,
     new_model,
     prune,
     save_model,
@@ -20,6 +18,7 @@ from distill.models import (
 )
 from distill.pipeline.run_folder import RunFolder, model_source
 from distill.pipeline.stage_settings import DistilledSftSettings
+from distill.pipeline.teacher import described_start, load_teacher, teacher_generator, teacher_tokenizer
 from distill.pipeline.tokenized import tokenized_conversations
 from distill.preference import teacher_answers
 from distill.training import TrainSettings, is_main_rank, train, wait_for_main_rank
@@ -81,42 +80,20 @@ def _answers_of_teacher(run: RunFolder, settings: DistilledSftSettings) -> list[
     prompts = read_conversations(run.conversations("prompts"))
     if not is_main_rank():
         wait_for_main_rank(folder / "report.json")
-    assert run.recipe.teacher is not None
-    teacher = load_teacher(run)
+    teacher, models_fingerprint = teacher_generator(run)
     return teacher_answers(
         prompts,
-        teacher=TransformersGenerator(teacher),
+        teacher=teacher,
         settings=settings.sampling,
         seed=run.recipe.seed,
         output_dir=folder,
-        models_fingerprint=teacher.fingerprint,
-    )
-
-
-def load_teacher(run: RunFolder) -> LoadedModel:
-    """The teacher as the recipe asks for it."""
-    teacher = run.recipe.teacher
-    assert teacher is not None
-    return load_model(
-        run.teacher_source,
-        dtype=teacher.dtype,
-        device=teacher.device,
-        quantization=teacher.quantization,
-        revision=teacher.revision,
-        chat_template=run.chat_template(teacher),
+        models_fingerprint=models_fingerprint,
     )
 
 
 def load_start(run: RunFolder) -> LoadedModel:
-    """The student before preference training; its own template is needed only where stage `sft` saved none."""
-    student, is_trained = run.recipe.student, run.recipe.sft is not None
-    return load_model(
-        run.start_source,
-        dtype=student.dtype,
-        device=student.device,
-        revision=None if is_trained else student.revision,
-        chat_template=None if is_trained else run.chat_template(student),
-    )
+    """The student before preference training."""
+    return described_start(run).load()
 
 
 def new_student(run: RunFolder, conversations: list[Conversation]) -> LoadedModel:
@@ -186,10 +163,7 @@ def _random_start(run: RunFolder, settings: ModelSettings, conversations: list[C
             architecture=settings.scratch.architecture,
         )
     elif run.recipe.teacher is not None:
-        teacher = run.recipe.teacher
-        tokenizer = load_tokenizer(
-            run.teacher_source, revision=teacher.revision, chat_template=run.chat_template(teacher)
-        )
+        tokenizer = teacher_tokenizer(run)
     else:
         raise RecipeError(
             "student.tokenizer_vocab_size is not set",

@@ -1,12 +1,35 @@
-"""The recipe sections whose stages live in the pipeline: distilled fine-tuning and evaluation."""
+"""The recipe sections that belong to the pipeline: the teacher, distilled fine-tuning and evaluation."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from distill.decoding import SamplingSettings
+from distill.decoding import EndpointSettings, SamplingSettings
+from distill.models import ModelSettings
 from distill.settings import Settings
 from distill.training import TrainSettings
+
+OF_LOADED_WEIGHTS = ("dtype", "device", "placement", "quantization", "lora")
+
+
+class TeacherSettings(ModelSettings):
+    """Who teaches: a model that is loaded here, or one behind a server."""
+
+    endpoint: EndpointSettings | None = Field(
+        None,
+        description="a server that has the teacher; of `path` only the tokenizer and the chat template are read then",
+    )
+
+    @model_validator(mode="after")
+    def _an_endpoint_loads_nothing(self) -> Self:
+        if self.endpoint is None:
+            return self
+        if self.path is None:
+            raise ValueError("endpoint needs path: a folder or hub id with the teacher's tokenizer and chat template")
+        for name in OF_LOADED_WEIGHTS:
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is set beside endpoint, but the server decides how the weights are loaded")
+        return self
 
 
 class DistilledSftSettings(TrainSettings):

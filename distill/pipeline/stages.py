@@ -14,7 +14,11 @@ from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import run_sft, settings_here
 from distill.pipeline.train import run_train
 from distill.settings import Settings
+from distill.teacher_cache.settings import ORGANISATION, CacheSettings
 from distill.training import CADENCE, TrainSettings, memory_plan
+
+ADDED = "tiers"
+"""The input that a stage adds to what it holds, where a change of any other starts it over."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +56,13 @@ def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
         inputs["data"] = run.data_identity
     elif stage.key is not None:
         inputs["settings"] = settings_identity(run, getattr(recipe, stage.key))
+    if name == "cache" and recipe.cache is not None:
+        tiers = sorted(recipe.cache.tiers, key=lambda tier: tier.codec)
+        inputs[ADDED] = fingerprint([tier.model_dump(mode="json") for tier in tiers])
     if stage.uses_teacher and run.teacher_identity is not None:
         inputs["teacher"] = run.teacher_identity
     if name in ("sft", "pairs", "cache", "train"):
-        student = recipe.student.model_dump(mode="json", exclude={"device", "chat_template"})
+        student = recipe.student.model_dump(mode="json", exclude={"device", "placement", "chat_template"})
         inputs["student"] = fingerprint(student)
         if run.student_identity is not None:
             inputs["student_weights"] = run.student_identity
@@ -67,7 +74,13 @@ def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
 
 
 def settings_identity(run: RunFolder, settings: Settings) -> str:
-    """A fingerprint of a section; how often a training logs and saves does not count, a memory plan does by content."""
+    """A fingerprint of what a section says about the result.
+
+    How often a training logs and saves does not count, nor who fills a cache; a memory plan counts by its content; a
+    cache's tiers stand apart, as `ADDED`.
+    """
+    if isinstance(settings, CacheSettings):
+        return fingerprint(settings.model_dump(mode="json", exclude={"codec", *ORGANISATION}))
     if not isinstance(settings, TrainSettings):
         return fingerprint(settings.model_dump(mode="json"))
     shaping = settings.model_dump(mode="json", exclude=set(CADENCE))

@@ -1,9 +1,12 @@
 """Stage `train`: the DeepSpeed student trainer on pairs and cached distributions."""
 
-from distill.pipeline.cache import pairs_of, shares_vocabulary
+from distill.data import template_hash
+from distill.models import LoadedModel, model_fingerprint
+from distill.pipeline.cache import data_fingerprint, max_length_tokens, pairs_of, shares_vocabulary
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_start, settings_here, with_adapters
-from distill.teacher_cache import TeacherCache
+from distill.pipeline.teacher import teacher_tokenizer
+from distill.teacher_cache import TeacherCache, tokenizer_fingerprint
 from distill.training import train
 
 
@@ -11,17 +14,64 @@ def run_train(run: RunFolder) -> dict[str, object]:
     """Trains the student from the cache; `model/` in the stage's folder is the result."""
     settings = run.recipe.train
     assert settings is not None
-    student = load_start(run)
-    if run.recipe.sft is None:
-        student = with_adapters(run, student)
-    pairs = pairs_of(run, student)
+    start = load_start(run)
+    teacher_cache = cache_of_teacher(run) if shares_vocabulary(run) else None
+    reference_cache = cache_of_reference(run, start)
+    student = with_adapters(run, start) if run.recipe.sft is None else start
+    pairs = pairs_of(run, student.tokenizer)
     report = train(
         student,
         pairs,
         settings=settings_here(run, settings),
         output_dir=run.stage("train"),
         seed=run.recipe.seed,
-        teacher_cache=TeacherCache.open(run.stage("cache") / "teacher") if shares_vocabulary(run) else None,
-        reference_cache=TeacherCache.open(run.stage("cache") / "reference"),
+        teacher_cache=teacher_cache,
+        reference_cache=reference_cache,
     )
     return {"num_pairs": len(pairs), **report.to_json()}
+
+
+def cache_of_teacher(run: RunFolder) -> TeacherCache:
+    """The teacher's cache, if it was made from this run's teacher, tokenizer, template, truncation and pairs.
+
+    Raises:
+        CacheError: names the first field that differs, with both values.
+    """
+    teacher = run.recipe.teacher
+    assert teacher is not None
+    tokenizer = teacher_tokenizer(run)
+    made_by = None  # a server's model cannot be told from its files
+    if teacher.endpoint is None:
+        made_by = model_fingerprint(
+            run.teacher_source,
+            dtype=teacher.dtype,
+            quantization=teacher.quantization,
+            revision=teacher.revision,
+            chat_template=run.chat_template(teacher),
+        )
+    cache = TeacherCache.open(run.stage("cache") / "teacher")
+    cache.require(
+        tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
+        template_hash=template_hash(tokenizer),
+        teacher_fingerprint=made_by,
+        max_length_tokens=max_length_tokens(run),
+        data_fingerprint=data_fingerprint(run),
+    )
+    return cache
+
+
+def cache_of_reference(run: RunFolder, start: LoadedModel) -> TeacherCache:
+    """The reference policy's cache, if it was made from `start` and this run's pairs.
+
+    Raises:
+        CacheError: names the first field that differs, with both values.
+    """
+    cache = TeacherCache.open(run.stage("cache") / "reference")
+    cache.require(
+        tokenizer_fingerprint=tokenizer_fingerprint(start.tokenizer),
+        template_hash=template_hash(start.tokenizer),
+        teacher_fingerprint=start.fingerprint,
+        max_length_tokens=max_length_tokens(run),
+        data_fingerprint=data_fingerprint(run),
+    )
+    return cache

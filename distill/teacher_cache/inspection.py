@@ -4,35 +4,47 @@ from pathlib import Path
 
 from distill.errors import CacheError
 from distill.files import sha256_of_file
+from distill.teacher_cache.cache_file import damaged
 from distill.teacher_cache.codecs import CODECS
 from distill.teacher_cache.head_file import read_head
-from distill.teacher_cache.manifest import HEAD_NAME, SHARDS_NAME, CacheManifest, read_manifest
-from distill.teacher_cache.reader import open_shard
-from distill.teacher_cache.shard import damaged
+from distill.teacher_cache.manifest import (
+    HEAD_NAME,
+    CacheManifest,
+    ShardRecord,
+    TierManifest,
+    read_manifest,
+)
+from distill.teacher_cache.opening import open_sequences, open_tier_shard
+from distill.teacher_cache.sequence_index import SequenceIndex
+from distill.teacher_cache.shard import SequencesReader
+from distill.teacher_cache.shard_records import read_shard_record
 
 
 def inspect(folder: Path) -> dict[str, object]:
-    """The cache in figures, finished or not; reads the manifest and file sizes only.
+    """The cache in figures, finished or not; reads the manifest, file sizes and commit markers only.
+
+    Returns:
+        Figures by name; `tiers` lists one mapping a tier, whose `bytes_per_token` leaves out the head and the ids.
 
     Raises:
         CacheError: there is no cache, or its manifest is damaged.
     """
     manifest = read_manifest(folder)
-    shard_bytes = sum(record.size_bytes for record in manifest.shards)
-    finished_tokens = sum(record.num_tokens for record in manifest.shards)
+    tiers = [_tier_figures(folder, manifest, tier) for tier in manifest.tiers]
+    sequences_bytes = sum(record.size_bytes for record in manifest.sequences)
     head = folder / HEAD_NAME
+    head_bytes = head.stat().st_size if head.exists() else 0
+    shard_bytes = sum(record.size_bytes for tier in manifest.tiers for record in _finished(folder, manifest, tier))
     return {
         "folder": str(folder),
-        "codec": manifest.codec,
-        "stores": CODECS[manifest.codec].summary,
-        "hidden_dtype": manifest.hidden_dtype,
-        "is_complete": manifest.complete,
+        "is_complete": bool(manifest.tiers) and all(tier.complete for tier in manifest.tiers),
+        "tiers": tiers,
         "num_shards": manifest.num_shards,
-        "num_finished_shards": len(manifest.shards),
         "num_sequences": manifest.num_sequences,
         "num_tokens": manifest.num_tokens,
-        "size_bytes": shard_bytes + (head.stat().st_size if head.exists() else 0),
-        "bytes_per_token": shard_bytes / finished_tokens if finished_tokens else None,
+        "size_bytes": sequences_bytes + head_bytes + shard_bytes,
+        "sequences_bytes": sequences_bytes,
+        "head_bytes": head_bytes,
         "vocab_size": manifest.vocab_size,
         "hidden_size": manifest.hidden_size,
         "max_length_tokens": manifest.max_length_tokens,
@@ -45,28 +57,31 @@ def inspect(folder: Path) -> dict[str, object]:
 
 
 def verify(folder: Path) -> dict[str, object]:
-    """Reads every byte of a cache again: checksums, layout, finite numbers, totals.
+    """Reads every byte of a cache's complete tiers again: checksums, layout, numbers, totals.
 
     Returns:
         The figures of `inspect`.
 
     Raises:
-        CacheError: the manifest cannot be read, the cache is not finished, or files are damaged; names all of them.
+        CacheError: the manifest cannot be read, no tier is finished, or files are damaged; names all of them.
     """
     manifest = read_manifest(folder)
-    if not manifest.complete:
+    if not manifest.codecs:
+        begun = "; ".join(
+            f"{tier.codec}: {len(_finished(folder, manifest, tier))} of {manifest.num_shards} shards"
+            for tier in manifest.tiers
+        )
         raise CacheError(
-            f"teacher cache {folder} is not finished: {len(manifest.shards)} of {manifest.num_shards} shards",
-            why="only a finished cache can be verified",
+            f"teacher cache {folder} is not finished: {begun or 'it has no tiers'}",
+            why="only finished tiers can be verified",
             fix="run the command that makes it again; it goes on where it stopped",
         )
     manifest.require_consistent(folder=folder)
-    problems: list[str] = []
-    ids: set[str] = set()
-    if CODECS[manifest.codec].has_distributions:
-        problems += _problems_of_head(folder, manifest)
-    for number in range(len(manifest.shards)):
-        problems += _problems_of_shard(folder, manifest, number, ids)
+    problems = [
+        *_problems_of_head(folder, manifest),
+        *_problems_of_sequences(folder, manifest),
+        *_problems_of_tiers(folder, manifest),
+    ]
     if problems:
         raise CacheError(
             f"teacher cache {folder}: {len(problems)} of its files are damaged: " + "; ".join(problems),
@@ -76,33 +91,65 @@ def verify(folder: Path) -> dict[str, object]:
     return inspect(folder)
 
 
+def _finished(folder: Path, manifest: CacheManifest, tier: TierManifest) -> list[ShardRecord]:
+    """Records of the shards that stand, out of the manifest or, of a tier under way, out of the commit markers."""
+    if tier.complete:
+        return list(tier.shards)
+    found = (read_shard_record(folder, tier.codec, number) for number in range(manifest.num_shards))
+    return [record for record in found if record is not None]
+
+
+def _tier_figures(folder: Path, manifest: CacheManifest, tier: TierManifest) -> dict[str, object]:
+    records = _finished(folder, manifest, tier)
+    size_bytes, num_tokens = sum(r.size_bytes for r in records), sum(r.num_tokens for r in records)
+    settings = tier.settings.model_dump(mode="json", exclude_defaults=True, exclude={"codec"})
+    return {
+        "codec": tier.codec,
+        "stores": CODECS[tier.codec].summary,
+        "settings": settings,
+        "is_complete": tier.complete,
+        "num_finished_shards": len(records),
+        "size_bytes": size_bytes,
+        "bytes_per_token": size_bytes / num_tokens if num_tokens else None,
+    }
+
+
 def _problems_of_head(folder: Path, manifest: CacheManifest) -> list[str]:
     path = folder / HEAD_NAME
-    assert manifest.hidden_size is not None
+    if not any(CODECS[codec].needs_head for codec in manifest.codecs):
+        return []
     try:
-        head = read_head(path, vocab_size=manifest.vocab_size, hidden_size=manifest.hidden_size)
+        read_head(path, vocab_size=manifest.vocab_size, hidden_size=manifest.hidden_size)
         if sha256_of_file(path) != manifest.head_sha256:
             raise damaged(path, "its checksum is not the manifest's")
-        if not all(bool(tensor.isfinite().all()) for tensor in (head.weight, head.bias) if tensor is not None):
-            raise damaged(path, "it holds numbers that are not finite")
     except CacheError as error:
         return [error.what]
     return []
 
 
-def _problems_of_shard(folder: Path, manifest: CacheManifest, number: int, ids: set[str]) -> list[str]:
-    """The shard's first problem, if any; its ids are added to `ids`."""
-    record = manifest.shards[number]
-    path = folder / SHARDS_NAME / record.name
+def _problems_of_sequences(folder: Path, manifest: CacheManifest) -> list[str]:
+    readers: list[SequencesReader] = []
+    problems = []
+    for number in range(manifest.num_shards):
+        try:
+            readers.append(open_sequences(folder, manifest, number, checks_checksum=True))
+        except CacheError as error:
+            problems.append(error.what)
     try:
-        reader = open_shard(folder, manifest, record, checks_checksum=True)
-        if ids.intersection(reader.sequence_ids):
-            raise damaged(path, "it holds a sequence of another shard")
-        ids.update(reader.sequence_ids)
-        names = manifest.layout.names - {"ids", "offsets", "completion_ids"}
-        for row in range(reader.num_sequences):
-            if not all(bool(reader.rows(name, row).isfinite().all()) for name in names):
-                raise damaged(path, f"sequence {reader.sequence_ids[row][:12]} holds numbers that are not finite")
+        if readers:
+            SequenceIndex(readers)
     except CacheError as error:
-        return [error.what]
-    return []
+        problems.append(error.what)
+    return problems
+
+
+def _problems_of_tiers(folder: Path, manifest: CacheManifest) -> list[str]:
+    problems = []
+    for tier in manifest.complete_tiers.values():
+        codec = manifest.codec_of(tier.settings)
+        for number in range(manifest.num_shards):
+            try:
+                open_tier_shard(folder, manifest, codec, number, checks_checksum=True)
+            except CacheError as error:
+                problems.append(error.what)
+    return problems

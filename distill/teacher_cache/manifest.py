@@ -1,6 +1,7 @@
-"""What a cache was made from; refuses a cache that was made from something else."""
+"""What a cache was made from and which tiers it holds; refuses a cache that was made from something else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -9,18 +10,17 @@ from pydantic import Field, ValidationError
 from distill.errors import CacheError
 from distill.files import write_text
 from distill.settings import Settings
-from distill.teacher_cache.codecs import CODECS, CodecName, HiddenDtype
-from distill.teacher_cache.shard import ShardLayout
+from distill.teacher_cache.codecs import CODECS, Codec, CodecName, HeadShape, TierSettings, make_codec
 
 FORMAT: Literal["distill-teacher-cache"] = "distill-teacher-cache"
-VERSION: Literal[1] = 1
+VERSION: Literal[2] = 2
 MANIFEST_NAME = "manifest.json"
 HEAD_NAME = "head.safetensors"
-SHARDS_NAME = "shards"
+SEQUENCES_NAME = "sequences"
+CLAIMS_NAME = "claims"
+LOCK_NAME = ".lock"
 
-FINGERPRINT_FIELDS = (
-    "codec",
-    "hidden_dtype",
+IDENTITY_FIELDS = (
     "teacher_fingerprint",
     "tokenizer_fingerprint",
     "template_hash",
@@ -28,29 +28,70 @@ FINGERPRINT_FIELDS = (
     "data_fingerprint",
     "sequences_fingerprint",
     "shard_tokens",
+    "max_batch_tokens",
+    "vocab_size",
+    "hidden_size",
+    "num_shards",
+    "num_sequences",
+    "num_tokens",
 )
 """The fields that make two caches the same one; the first that differs is the one an error names."""
 
 
-class ShardRecord(Settings):
-    """One finished shard."""
+def file_name(number: int) -> str:
+    """The name of shard `number`, the same in every tier and among the sequences."""
+    return f"{number:05d}.safetensors"
+
+
+def sequences_path(folder: Path, number: int) -> Path:
+    """Where the ids and completion tokens of shard `number` stand."""
+    return folder / SEQUENCES_NAME / file_name(number)
+
+
+def tier_path(folder: Path, codec: CodecName, number: int) -> Path:
+    """Where shard `number` of a tier stands."""
+    return folder / codec / file_name(number)
+
+
+def record_path(folder: Path, codec: CodecName, number: int) -> Path:
+    """The commit marker of shard `number` of a tier: written after the shard, removed before it is written anew."""
+    return tier_path(folder, codec, number).with_suffix(".json")
+
+
+class FileRecord(Settings):
+    """One file of sequences as it was written."""
 
     name: str = Field(pattern=r"^\d{5,}\.safetensors$")
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size_bytes: int = Field(ge=0)
+    size_bytes: int = Field(gt=0)
     num_sequences: int = Field(gt=0)
     num_tokens: int = Field(gt=0)
 
 
+class ShardRecord(FileRecord):
+    """One finished shard of a tier; the same whoever wrote it and whenever."""
+
+    sequences_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class TierManifest(Settings):
+    """One encoding of all sequences; `shards` lists all of them, in order, once the tier is complete."""
+
+    settings: TierSettings
+    shards: tuple[ShardRecord, ...] = ()
+    complete: bool = False
+
+    @property
+    def codec(self) -> CodecName:
+        """The tier's name, also that of its folder."""
+        return self.settings.codec
+
+
 class CacheManifest(Settings):
-    """The first file to read in a cache; `num_*` count the whole plan, `shards` what is finished."""
+    """The first file to read in a cache; `num_*` count the whole plan."""
 
     format: Literal["distill-teacher-cache"] = FORMAT
-    version: Literal[1] = VERSION
-    codec: CodecName
-    hidden_dtype: HiddenDtype | None
-    hidden_size: int | None = Field(gt=0)
-    vocab_size: int = Field(gt=0)
+    version: Literal[2] = VERSION
     teacher_fingerprint: str
     tokenizer_fingerprint: str
     template_hash: str
@@ -58,43 +99,74 @@ class CacheManifest(Settings):
     data_fingerprint: str
     sequences_fingerprint: str
     shard_tokens: int = Field(gt=0)
+    max_batch_tokens: int = Field(gt=0)
+    vocab_size: int = Field(gt=0, le=2**31 - 1)
+    hidden_size: int = Field(ge=0, le=2**24)  # 0: unknown, the teacher is behind a server
     versions: dict[str, str]
-    num_shards: int = Field(ge=0)
-    num_sequences: int = Field(ge=0)
-    num_tokens: int = Field(ge=0)
-    head_sha256: str | None = None
-    shards: tuple[ShardRecord, ...] = ()
-    complete: bool = False
+    num_shards: int = Field(gt=0)
+    num_sequences: int = Field(gt=0)
+    num_tokens: int = Field(gt=0)
+    head_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    sequences: tuple[FileRecord, ...] = ()
+    tiers: tuple[TierManifest, ...] = ()
 
     @property
-    def layout(self) -> ShardLayout:
-        """What every shard must look like."""
-        return ShardLayout(self.hidden_size, self.hidden_dtype)
+    def head_shape(self) -> HeadShape:
+        """Rows and columns of the teacher's output head."""
+        return HeadShape(vocab_size=self.vocab_size, hidden_size=self.hidden_size)
 
-    def require_consistent(self, *, folder: Path) -> None:
-        """Refuses a manifest that contradicts itself.
+    @property
+    def codecs(self) -> tuple[CodecName, ...]:
+        """The tiers that are complete."""
+        return tuple(tier.codec for tier in self.tiers if tier.complete)
+
+    @cached_property
+    def complete_tiers(self) -> dict[CodecName, TierManifest]:
+        """The tiers that can be read, by name."""
+        return {tier.codec: tier for tier in self.tiers if tier.complete}
+
+    def tier(self, codec: CodecName) -> TierManifest | None:
+        """The tier of that name, complete or not; None where the cache has none."""
+        return next((tier for tier in self.tiers if tier.codec == codec), None)
+
+    def codec_of(self, settings: TierSettings) -> Codec:
+        """The codec of a tier for this teacher's head."""
+        return make_codec(settings, self.head_shape)
+
+    def with_tiers(self, settings: Sequence[TierSettings], *, folder: Path) -> "CacheManifest":
+        """The manifest with the tiers it lacks added, empty and incomplete.
 
         Raises:
-            CacheError: shards, totals, codec or checksums do not fit together.
+            CacheError: a tier stands there with other settings; names the one that differs.
         """
-        names = [record.name for record in self.shards]
-        is_exact = CODECS[self.codec].has_distributions
-        totals = (
-            len(self.shards),
-            sum(record.num_sequences for record in self.shards),
-            sum(record.num_tokens for record in self.shards),
-        )
-        problem = None
-        if len(set(names)) != len(names):
-            problem = "a shard is listed twice"
-        elif totals != (self.num_shards, self.num_sequences, self.num_tokens):
-            problem = "its totals are not the sums over its shards"
-        elif any((value is not None) != is_exact for value in (self.hidden_dtype, self.hidden_size, self.head_sha256)):
-            problem = f"hidden_dtype, hidden_size and head_sha256 do not fit codec {self.codec}"
+        missing = []
+        for asked in settings:
+            found = self.tier(asked.codec)
+            if found is None:
+                missing.append(TierManifest(settings=asked))
+            else:
+                _refuse_other_settings(found.settings, asked, folder=folder)
+        return self.model_copy(update={"tiers": (*self.tiers, *missing)})
+
+    def with_tier(self, tier: TierManifest) -> "CacheManifest":
+        """The manifest with the tier of the same name replaced."""
+        tiers = tuple(tier if other.codec == tier.codec else other for other in self.tiers)
+        return self.model_copy(update={"tiers": tiers})
+
+    def require_consistent(self, *, folder: Path) -> None:
+        """Refuses a manifest that contradicts itself; tiers that are not complete are not looked at.
+
+        Raises:
+            CacheError: shards, totals, tiers or checksums do not fit together.
+        """
+        problem = self._problem_of_sequences() or next(filter(None, map(self._problem_of_tier, self.tiers)), None)
+        codecs = [tier.codec for tier in self.tiers]
+        if len(set(codecs)) != len(codecs):
+            problem = "a tier is listed twice"
         if problem is not None:
             raise CacheError(
                 f"{folder / MANIFEST_NAME} is damaged: {problem}",
-                why="a finished cache lists all its shards once",
+                why="a finished cache lists every shard once, in every tier with the same sequences",
                 fix=f"delete {folder} and make the cache again: distill cache RECIPE",
             )
 
@@ -107,7 +179,6 @@ class CacheManifest(Settings):
         template_hash: str | None = None,
         max_length_tokens: int | None = None,
         data_fingerprint: str | None = None,
-        codec: CodecName | None = None,
     ) -> None:
         """Refuses a cache that was made for something else; a field left at None is not compared.
 
@@ -115,7 +186,6 @@ class CacheManifest(Settings):
             CacheError: names the first field that differs, with both values.
         """
         expected: dict[str, object] = {
-            "codec": codec,
             "teacher_fingerprint": teacher_fingerprint,
             "tokenizer_fingerprint": tokenizer_fingerprint,
             "template_hash": template_hash,
@@ -126,12 +196,15 @@ class CacheManifest(Settings):
         self._refuse_differences(asked, folder=folder, fix="make the cache again: distill cache RECIPE")
 
     def require_same_job(self, other: "CacheManifest", *, folder: Path) -> None:
-        """Refuses to go on in `folder` when `other`, the job at hand, would write a different cache.
+        """Refuses to go on in `folder` when `other`, the job at hand, was made from something else.
+
+        Tiers and versions are not compared; head and sequence files are where both sides have them.
 
         Raises:
             CacheError: names the first field that differs, with both values.
         """
-        asked = {name: getattr(other, name) for name in FINGERPRINT_FIELDS}
+        names = [name for name in ("head_sha256", "sequences") if getattr(self, name) and getattr(other, name)]
+        asked = {name: getattr(other, name) for name in (*IDENTITY_FIELDS, *names)}
         fix = f"delete {folder} to make the cache again, or give this job a folder of its own with output=DIR"
         self._refuse_differences(asked, folder=folder, fix=fix)
 
@@ -140,10 +213,37 @@ class CacheManifest(Settings):
             found = getattr(self, name)
             if found != value:
                 raise CacheError(
-                    f"teacher cache {folder}: {name} is {found!r}, but {value!r} is asked for",
+                    f"teacher cache {folder}: {name} is {found!r:.200}, but {value!r:.200} is asked for",
                     why="scores made from one thing and used for another are silently wrong",
                     fix=fix,
                 )
+
+    def _problem_of_sequences(self) -> str | None:
+        if not self.codecs:
+            return None
+        totals = (
+            len(self.sequences),
+            sum(record.num_sequences for record in self.sequences),
+            sum(record.num_tokens for record in self.sequences),
+        )
+        if totals != (self.num_shards, self.num_sequences, self.num_tokens):
+            return "its totals are not the sums over its sequences"
+        if any(record.name != file_name(number) for number, record in enumerate(self.sequences)):
+            return "its sequences are not numbered from 0 on"
+        return None
+
+    def _problem_of_tier(self, tier: TierManifest) -> str | None:
+        if not tier.complete:
+            return None
+        if len(tier.shards) != len(self.sequences):
+            return f"tier {tier.codec} has {len(tier.shards)} of {len(self.sequences)} shards"
+        for shard, sequences in zip(tier.shards, self.sequences, strict=True):
+            found = (shard.name, shard.num_sequences, shard.num_tokens, shard.sequences_sha256)
+            if found != (sequences.name, sequences.num_sequences, sequences.num_tokens, sequences.sha256):
+                return f"shard {shard.name} of tier {tier.codec} belongs to other sequences"
+        if CODECS[tier.codec].needs_head and self.head_sha256 is None:
+            return f"tier {tier.codec} needs the output head, and head_sha256 is missing"
+        return None
 
 
 def read_manifest(folder: Path) -> CacheManifest:
@@ -154,25 +254,19 @@ def read_manifest(folder: Path) -> CacheManifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CacheError(
             f"{folder} is not a teacher cache: {MANIFEST_NAME} is missing",
             why="the manifest says what the shards were made from",
             fix="check the path, or make the cache: distill cache RECIPE",
         ) from error
-    except UnicodeDecodeError as error:
-        raise CacheError(f"{path} is damaged: not UTF-8", fix=f"delete {folder} and make the cache again") from error
     try:
-        return CacheManifest.model_validate_json(text)
+        return CacheManifest.model_validate_json(content)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in details['loc']) or 'file'}: {details['msg']}"
-            for details in error.errors()
-        )
         raise CacheError(
-            f"{path} is damaged or of another version: {problems}",
-            why=f"this version reads {FORMAT} version {VERSION}",
+            f"{path} is damaged or of another version: {problems_of(error)}",
+            why=f"this version reads {FORMAT} version {VERSION}; older caches are made again, not converted",
             fix=f"delete {folder} and make the cache again: distill cache RECIPE",
         ) from error
 
@@ -180,3 +274,22 @@ def read_manifest(folder: Path) -> CacheManifest:
 def write_manifest(folder: Path, manifest: CacheManifest) -> None:
     """Writes the manifest, whole or not at all."""
     write_text(folder / MANIFEST_NAME, manifest.model_dump_json(indent=2) + "\n")
+
+
+def _refuse_other_settings(found: TierSettings, asked: TierSettings, *, folder: Path) -> None:
+    for name in TierSettings.model_fields:
+        if getattr(found, name) != getattr(asked, name):
+            raise CacheError(
+                f"teacher cache {folder}: tier {found.codec} has {name} {getattr(found, name)!r}, but "
+                f"{getattr(asked, name)!r} is asked for",
+                why="a tier is written with one setting throughout",
+                fix=f"ask for {name}={getattr(found, name)!r}, or give this job a folder of its own with output=DIR",
+            )
+
+
+def problems_of(error: ValidationError) -> str:
+    """The first five wrong fields of a file, in one line."""
+    return "; ".join(
+        f"{'.'.join(str(part) for part in details['loc']) or 'file'}: {details['msg']}"
+        for details in error.errors()[:5]
+    )

@@ -1,7 +1,6 @@
-"""Random access to a finished cache by sequence id; shards are memory-mapped and opened when first needed."""
+"""Random access to a finished cache by sequence id: what each of its tiers tells, decoded."""
 
-from collections.abc import Sequence
-from functools import cached_property
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -10,41 +9,64 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.errors import CacheError
-from distill.files import sha256_of_file
-from distill.numerics import log_softmax
+from distill.numerics import segment_sum
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs import CodecName
-from distill.teacher_cache.head_file import read_head
-from distill.teacher_cache.manifest import HEAD_NAME, SHARDS_NAME, CacheManifest, ShardRecord, read_manifest
-from distill.teacher_cache.scoring import float_head
-from distill.teacher_cache.shard import ShardReader, damaged
+from distill.teacher_cache.cached_sequence import CachedSequence
+from distill.teacher_cache.codecs import (
+    CODECS,
+    Codec,
+    CodecName,
+    EncodedRows,
+    Samples,
+    TopK,
+    decode_samples,
+    decode_top_k,
+    hidden_states,
+)
+from distill.teacher_cache.manifest import CacheManifest, read_manifest
+from distill.teacher_cache.stored import StoredCache
+
+# Which tier answers, the most exact first; among equals the cheapest to read.
+SCORE_CODECS: tuple[CodecName, ...] = ("scores", "exact", "logits-bf16", "exact-int8")
+DISTRIBUTION_CODECS: tuple[CodecName, ...] = ("exact", "logits-bf16", "exact-int8")
+HIDDEN_STATE_CODECS: tuple[CodecName, ...] = ("exact", "exact-int8")
+
+# Log-probs held at once where a caller takes them block by block: 64 MiB in float32.
+MAX_LOG_PROBS = 2**24
+_SEQUENCES_AT_ONCE = 1024
 
 
 class TeacherCache:
-    """A finished cache, read-only."""
+    """A finished cache, read-only. Any number of processes may read one at the same time.
+
+    What is asked for several sequences comes end to end, in the order of the ids.
+    """
 
     def __init__(self, folder: Path, manifest: CacheManifest, *, checks_checksums: bool) -> None:
         self.folder = folder
         self.manifest = manifest
-        self._checks_checksums = checks_checksums
-        self._shards: dict[int, ShardReader] = {}
+        self._stored = StoredCache(folder, manifest, checks_checksums=checks_checksums)
+        self._codecs = self._stored.codecs
 
     @classmethod
     def open(cls, folder: Path | str, *, checks_checksums: bool = True) -> Self:
-        """Opens a cache; reads its manifest only.
+        """Opens a cache that has at least one complete tier; reads its manifest only.
 
         Args:
-            folder: where `score_sequences` wrote it.
-            checks_checksums: compare a shard's sha256 when it is first opened, which reads the whole shard once.
+            folder: where it was written, or moved to.
+            checks_checksums: hold each file against its sha256 and its numbers against its codec when it is first
+                opened, which reads the whole file once, a block at a time. Without, files are held against sizes,
+                names, dtypes, shapes, offsets and totals only.
 
         Raises:
-            CacheError: there is no cache, its manifest is damaged, or it is not finished.
+            CacheError: there is no cache, its manifest is damaged, or no tier is finished.
         """
         folder = Path(folder)
         manifest = read_manifest(folder)
-        if not manifest.complete:
+        if not manifest.codecs:
+            begun = ", ".join(tier.codec for tier in manifest.tiers) or "none"
             raise CacheError(
-                f"teacher cache {folder} is not finished: {len(manifest.shards)} of {manifest.num_shards} shards",
+                f"teacher cache {folder} is not finished: no tier is complete (begun: {begun})",
                 why="sequences in the missing shards have no scores",
                 fix="run the command that makes it again; it goes on where it stopped",
             )
@@ -52,17 +74,22 @@ class TeacherCache:
         return cls(folder, manifest, checks_checksums=checks_checksums)
 
     @property
+    def tiers(self) -> tuple[CodecName, ...]:
+        """The encodings that are complete."""
+        return self.manifest.codecs
+
+    @property
     def sequence_ids(self) -> list[str]:
         """Ids of all sequences, shard after shard."""
-        return list(self._index)
+        return self._stored.index.sequence_ids
 
     def __len__(self) -> int:
         return self.manifest.num_sequences
 
     def __contains__(self, sequence_id: object) -> bool:
-        return sequence_id in self._index
+        return isinstance(sequence_id, str) and int(self._stored.index.positions([sequence_id])[0]) >= 0
 
-    def __getitem__(self, sequence_id: str) -> "CachedSequence":
+    def __getitem__(self, sequence_id: str) -> CachedSequence:
         """One sequence's scores.
 
         Raises:
@@ -79,7 +106,6 @@ class TeacherCache:
         template_hash: str | None = None,
         max_length_tokens: int | None = None,
         data_fingerprint: str | None = None,
-        codec: CodecName | None = None,
     ) -> None:
         """Refuses a cache that was made for something else; a field left at None is not compared.
 
@@ -93,7 +119,6 @@ class TeacherCache:
             template_hash=template_hash,
             max_length_tokens=max_length_tokens,
             data_fingerprint=data_fingerprint,
-            codec=codec,
         )
 
     def require_sequences(self, sequence_ids: Sequence[str]) -> None:
@@ -102,157 +127,170 @@ class TeacherCache:
         Raises:
             CacheError: says how many of the ids are missing, and names the first.
         """
-        missing = [sequence_id for sequence_id in dict.fromkeys(sequence_ids) if sequence_id not in self._index]
-        if missing:
-            raise CacheError(
-                f"{len(missing)} of {len(set(sequence_ids))} sequences are not in teacher cache {self.folder}, "
-                f"the first is {missing[0][:12]}",
-                why="a sequence is found by its exact tokens; other data, another tokenizer, chat template or "
-                "max_length_tokens gives other tokens",
-                fix="make the cache again from this data: distill cache RECIPE",
-            )
+        self._stored.places(sequence_ids)
 
-    @cached_property
+    def require_tier(self, *codecs: CodecName, by: str) -> CodecName:
+        """The first of `codecs` that the cache has.
+
+        Args:
+            codecs: encodings that would do, the best first.
+            by: who needs it, for the message.
+
+        Raises:
+            CacheError: it has none of them; names the command that adds the first.
+        """
+        for codec in codecs:
+            if codec in self._codecs:
+                return codec
+        wanted = " or ".join(codecs)
+        raise CacheError(
+            f"{by} needs tier {wanted} of teacher cache {self.folder}, which has {', '.join(self.tiers)}",
+            why=f"{codecs[0]} keeps {CODECS[codecs[0]].summary}; what the cache has does not tell it",
+            fix=f"distill cache RECIPE cache.codec=[{','.join((*self.tiers, codecs[0]))}]",
+        )
+
+    def codec(self, name: CodecName) -> Codec:
+        """The codec that reads tier `name`.
+
+        Raises:
+            CacheError: the cache has no such tier.
+        """
+        return self._codecs[self.require_tier(name, by=f"reading {name}")]
+
+    @property
     def head(self) -> OutputHead:
         """The teacher's output head in its stored dtype.
 
         Raises:
-            CacheError: the codec stores none, or the file is damaged.
+            CacheError: no tier needs one and none is stored, or the file is damaged.
         """
-        self._require_distributions()
-        path = self.folder / HEAD_NAME
-        if self._checks_checksums and path.exists() and sha256_of_file(path) != self.manifest.head_sha256:
-            raise damaged(path, "its checksum is not the manifest's")
-        hidden_size = self.manifest.hidden_size
-        assert hidden_size is not None
-        return read_head(path, vocab_size=self.manifest.vocab_size, hidden_size=hidden_size)
+        if self.manifest.head_sha256 is None:
+            self.require_tier(*HIDDEN_STATE_CODECS, by="the output head")
+        return self._stored.head
 
     def num_tokens(self, sequence_id: str) -> int:
         """Completion tokens of one sequence."""
-        shard, row = self._place(sequence_id)
-        return shard.offsets[row + 1] - shard.offsets[row]
+        return int(self._stored.places([sequence_id]).lengths[0])
 
-    def token_log_probs(self, sequence_ids: Sequence[str]) -> Float[Tensor, " tokens"]:
-        """Log-probs of the completion tokens of several sequences, end to end, in nats."""
-        return self._joined("token_log_probs", sequence_ids)
+    def lengths(self, sequence_ids: Sequence[str]) -> Int[Tensor, " sequences"]:
+        """Completion tokens of each sequence."""
+        return torch.from_numpy(self._stored.places(sequence_ids).lengths)
 
     def completion_ids(self, sequence_ids: Sequence[str]) -> Int[Tensor, " tokens"]:
         """Completion tokens of several sequences, end to end."""
-        return self._joined("completion_ids", sequence_ids).long()
+        return self._stored.completion_ids(self._stored.places(sequence_ids))
 
-    def hidden_states(self, sequence_ids: Sequence[str]) -> Float[Tensor, "tokens hidden"]:
-        """Final hidden states that predicted the completion tokens of several sequences, end to end, as stored.
+    def records(self, codec: CodecName, sequence_ids: Sequence[str]) -> EncodedRows:
+        """A tier's rows as stored, copied out of the mapped shards.
 
         Raises:
-            CacheError: the codec stores none.
+            CacheError: the cache has no such tier, or lacks a sequence.
         """
-        self._require_distributions()
-        return self._joined("hidden_states", sequence_ids)
+        self.codec(codec)
+        return self._rows(codec, sequence_ids)
+
+    def token_log_probs(self, sequence_ids: Sequence[str]) -> Float[Tensor, " tokens"]:
+        """Log-probs of the completion tokens in nats, from `scores` if there, else from whole distributions.
+
+        Raises:
+            CacheError: no tier tells them; names the command that adds one.
+        """
+        codec = self.require_tier(*SCORE_CODECS, by="log-probs of tokens")
+        places = self._stored.places(sequence_ids)
+        values = self._codecs[codec].token_log_probs(
+            self._stored.rows(codec, places), self._stored.completion_ids(places), head=self._head_for(codec)
+        )
+        return self._finite(values, codec, "token_log_probs")
 
     def log_probs(self, sequence_ids: Sequence[str]) -> Float[Tensor, "tokens vocab"]:
-        """The teacher's whole distributions for several sequences, end to end, in float32.
+        """The teacher's whole distributions in nats, float32.
 
         Raises:
-            CacheError: the codec stores no distributions; names the command that adds them.
+            CacheError: no tier stores distributions; names the command that adds one.
         """
-        return log_softmax(self._float_head.logits(self.hidden_states(sequence_ids)))
+        codec = self.require_tier(*DISTRIBUTION_CODECS, by="whole distributions")
+        return self._log_probs(codec, self._rows(codec, sequence_ids))
 
-    @cached_property
-    def _float_head(self) -> OutputHead:
-        return float_head(self.head)
-
-    @cached_property
-    def _index(self) -> dict[str, tuple[int, int]]:
-        """Shard number and row of each sequence id."""
-        index: dict[str, tuple[int, int]] = {}
-        for number, record in enumerate(self.manifest.shards):
-            for row, sequence_id in enumerate(self._shard(number).sequence_ids):
-                if sequence_id in index:
-                    raise damaged(self._path(record), f"sequence {sequence_id[:12]} stands in another shard too")
-                index[sequence_id] = (number, row)
-        return index
-
-    def _shard(self, number: int) -> ShardReader:
-        reader = self._shards.get(number)
-        if reader is None:
-            record = self.manifest.shards[number]
-            reader = open_shard(self.folder, self.manifest, record, checks_checksum=self._checks_checksums)
-            self._shards[number] = reader
-        return reader
-
-    def _path(self, record: ShardRecord) -> Path:
-        return self.folder / SHARDS_NAME / record.name
-
-    def _place(self, sequence_id: str) -> tuple[ShardReader, int]:
-        if sequence_id not in self._index:
-            self.require_sequences([sequence_id])
-        number, row = self._index[sequence_id]
-        return self._shard(number), row
-
-    def _joined(self, name: str, sequence_ids: Sequence[str]) -> Tensor:
-        self.require_sequences(sequence_ids)
-        places = [self._place(sequence_id) for sequence_id in sequence_ids]
-        return torch.cat([shard.rows(name, row) for shard, row in places])
-
-    def _require_distributions(self) -> None:
-        if self.manifest.hidden_size is None:
-            raise CacheError(
-                f"teacher cache {self.folder} has codec {self.manifest.codec}",
-                why="it stores the log-prob of each token only, no whole distributions",
-                fix="distill cache RECIPE cache.codec=exact",
-            )
-
-
-class CachedSequence:
-    """What the teacher said about one completion; row i predicted completion token i, end-of-turn included."""
-
-    def __init__(self, cache: TeacherCache, sequence_id: str) -> None:
-        self._cache = cache
-        self.sequence_id = sequence_id
-
-    def completion_ids(self) -> Int[Tensor, " tokens"]:
-        """The completion's tokens."""
-        return self._cache.completion_ids([self.sequence_id])
-
-    def token_log_probs(self) -> Float[Tensor, " tokens"]:
-        """Log-prob of each token in nats, float32, from the teacher's unrounded hidden states."""
-        return self._cache.token_log_probs([self.sequence_id])
-
-    def hidden_states(self) -> Float[Tensor, "tokens hidden"]:
-        """Final hidden states as stored.
+    def log_probs_in_blocks(
+        self, sequence_ids: Sequence[str], *, max_log_probs: int = MAX_LOG_PROBS
+    ) -> Iterator[Float[Tensor, "tokens vocab"]]:
+        """The same a block of tokens at a time, at most `max_log_probs` numbers each, or one token.
 
         Raises:
-            CacheError: the codec stores none.
+            CacheError: as `log_probs`.
         """
-        return self._cache.hidden_states([self.sequence_id])
+        codec = self.require_tier(*DISTRIBUTION_CODECS, by="whole distributions")
+        rows_at_once = max(1, max_log_probs // self.manifest.vocab_size)
+        for sequence_id in sequence_ids:
+            records = self._rows(codec, [sequence_id]).records
+            for part in torch.split(records, rows_at_once):
+                yield self._log_probs(codec, EncodedRows(part))
 
-    def log_probs(self) -> Float[Tensor, "tokens vocab"]:
-        """The whole distribution at each token, float32.
+    def sequence_log_probs(self, sequence_ids: Sequence[str]) -> Float[Tensor, " sequences"]:
+        """Log-prob of each completion in nats, float64: the sum over its tokens.
 
         Raises:
-            CacheError: the codec stores none; names the command that adds them.
+            CacheError: as `token_log_probs`.
         """
-        return self._cache.log_probs([self.sequence_id])
+        sums = [torch.zeros(0, dtype=torch.float64)]
+        for start in range(0, len(sequence_ids), _SEQUENCES_AT_ONCE):
+            ids = sequence_ids[start : start + _SEQUENCES_AT_ONCE]
+            rows = torch.repeat_interleave(self.lengths(ids))
+            sums.append(segment_sum(self.token_log_probs(ids).double(), rows, len(ids)))
+        return torch.cat(sums)
 
+    def hidden_states(self, sequence_ids: Sequence[str]) -> Float[Tensor, "tokens hidden"]:
+        """Final hidden states that predicted the completion tokens, float32.
 
-def open_shard(folder: Path, manifest: CacheManifest, record: ShardRecord, *, checks_checksum: bool) -> ShardReader:
-    """Opens one shard and holds it against its record.
+        Raises:
+            CacheError: no tier stores them; names the command that adds one.
+        """
+        codec = self.require_tier(*HIDDEN_STATE_CODECS, by="hidden states")
+        values = hidden_states(self._codecs[codec], self._rows(codec, sequence_ids))
+        return self._finite(values, codec, "hidden_states")
 
-    Raises:
-        CacheError: the shard is missing, cut off, changed, or breaks the layout; names it.
-    """
-    path = folder / SHARDS_NAME / record.name
-    if not path.exists():
-        raise damaged(path, "the file is missing")
-    if path.stat().st_size != record.size_bytes:
-        raise damaged(path, f"it has {path.stat().st_size} bytes, not {record.size_bytes}")
-    if checks_checksum and sha256_of_file(path) != record.sha256:
-        raise damaged(path, "its checksum is not the manifest's")
-    reader = ShardReader(path, layout=manifest.layout)
-    if (reader.num_sequences, reader.num_tokens) != (record.num_sequences, record.num_tokens):
-        raise damaged(
-            path,
-            f"it holds {reader.num_sequences} sequences and {reader.num_tokens} tokens, "
-            f"not {record.num_sequences} and {record.num_tokens}",
+    def top_k(self, sequence_ids: Sequence[str]) -> TopK:
+        """The likeliest tokens at each position with their true log-probs and the mass of all others.
+
+        Raises:
+            CacheError: there is no tier `top-k`; names the command that adds it.
+        """
+        codec = self.require_tier("top-k", by="lists of likeliest tokens")
+        lists = decode_top_k(self._codecs[codec], self._rows(codec, sequence_ids))
+        for name in ("log_probs", "tail_mass", "log_normaliser"):
+            self._finite(getattr(lists, name), codec, name)
+        return lists
+
+    def samples(self, sequence_ids: Sequence[str]) -> Samples:
+        """Tokens drawn from the distributions, with counts.
+
+        Raises:
+            CacheError: there is no tier `sampled`; names the command that adds it.
+        """
+        codec = self.require_tier("sampled", by="drawn tokens")
+        return decode_samples(self._codecs[codec], self._rows(codec, sequence_ids))
+
+    def _head_for(self, codec: CodecName) -> OutputHead | None:
+        return self._stored.float_head if CODECS[codec].needs_head else None
+
+    def _rows(self, codec: CodecName, sequence_ids: Sequence[str]) -> EncodedRows:
+        return self._stored.rows(codec, self._stored.places(sequence_ids))
+
+    def _log_probs(self, codec: CodecName, rows: EncodedRows) -> Float[Tensor, "tokens vocab"]:
+        values = self._codecs[codec].log_probs(rows, head=self._head_for(codec))
+        # Of a sum and not of each number: one pass, nothing kept. Impossible tokens, at -inf, leave no nan in it.
+        if bool(values.sum().isnan()):
+            raise self._not_numbers(codec, "log_probs")
+        return values
+
+    def _finite(self, values: Tensor, codec: CodecName, name: str) -> Tensor:
+        if not bool(values.isfinite().all()):
+            raise self._not_numbers(codec, name)
+        return values
+
+    def _not_numbers(self, codec: CodecName, name: str) -> CacheError:
+        return CacheError(
+            f"tier {codec} of teacher cache {self.folder} holds {name} that are not finite",
+            why="one such number makes every loss that meets it not finite",
+            fix=f"find the file with: distill cache verify {self.folder}",
         )
-    return reader

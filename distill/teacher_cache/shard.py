@@ -1,175 +1,231 @@
-"""One shard: a safetensors file of sequences end to end, written whole, read memory-mapped.
+"""The shards of a cache: sequences and tiers, written whole, checked when opened, then read memory-mapped.
 
-Tensors (n sequences, t completion tokens in all):
+`sequences/NNNNN.safetensors` (n sequences, t completion tokens in all), one a shard, shared by all tiers:
 
-    ids              uint8   [n, 32]       sequence ids as bytes
-    offsets          int64   [n + 1]       sequence i takes rows offsets[i] to offsets[i + 1]
-    completion_ids   int32   [t]
-    token_log_probs  float32 [t]           nats
-    hidden_states    bfloat16 or float32 [t, hidden]    codec `exact` only
+    offsets          int64  [n + 1]   sequence i takes rows offsets[i] to offsets[i + 1]
+    completion_ids   int32  [t]
+    ids              uint8  [n, 32]   sequence ids as bytes
+
+`CODEC/NNNNN.safetensors`, row r for completion token r of the sequences of the same number:
+
+    records          uint8  [t, row_bytes], or [bytes] where rows vary
+    entry_counts     uint8  [t]       entries of each row; only where rows vary
+
+The metadata's key `distill` names format and version, in a tier codec and sha256 of the sequences file too, so that
+rows meet the tokens they were computed from or are refused.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
+from numpy.typing import NDArray
 
-from distill.errors import CacheError
-from distill.files import replacing_file
-from distill.teacher_cache.codecs import HIDDEN_DTYPES, HiddenDtype
+from distill.teacher_cache.cache_file import (
+    WrittenFile,
+    damaged,
+    mapped_file,
+    require_metadata,
+    require_shapes,
+    write_tensors,
+)
+from distill.teacher_cache.codecs import ENTRY_BYTES, Codec, EncodedRows
+from distill.teacher_cache.manifest import VERSION, FileRecord
+from distill.teacher_cache.plan import PlannedSequence
 
-SHARD_FORMAT = "distill-teacher-shard"
-SHARD_VERSION = 1
+SEQUENCES_FORMAT = "distill-teacher-sequences"
+TIER_FORMAT = "distill-teacher-tier"
 ID_BYTES = 32
 
-_STORED_NAMES = {torch.bfloat16: "BF16", torch.float32: "F32"}
+_SEQUENCES_METADATA: dict[str, object] = {"format": SEQUENCES_FORMAT, "version": VERSION}
+# Entries of rows that vary are counted up to every 256th row, the rest on demand: 1/32 byte of memory a token.
+_COUNTED_ROWS = 256
 
 
-@dataclass(frozen=True)
-class ScoredSequence:
-    """What the teacher said about one completion."""
+def write_sequences(path: Path, planned: Sequence[PlannedSequence]) -> FileRecord:
+    """Writes a sequences file, whole or not at all; equal sequences give equal bytes.
 
-    id: str
-    completion_ids: Int[Tensor, " tokens"]
-    token_log_probs: Float[Tensor, " tokens"]
-    hidden_states: Float[Tensor, "tokens hidden"] | None
-
-
-@dataclass(frozen=True)
-class ShardLayout:
-    """What a cache's manifest promises about each of its shards."""
-
-    hidden_size: int | None
-    hidden_dtype: HiddenDtype | None
-
-    @property
-    def names(self) -> frozenset[str]:
-        """The tensors that a shard holds, no more and no fewer."""
-        names = {"ids", "offsets", "completion_ids", "token_log_probs"}
-        return frozenset(names if self.hidden_size is None else names | {"hidden_states"})
-
-
-def write_shard(path: Path, sequences: Sequence[ScoredSequence], *, layout: ShardLayout) -> None:
-    """Writes a shard, whole or not at all; equal sequences give equal bytes."""
-    lengths = torch.tensor([len(scored.token_log_probs) for scored in sequences], dtype=torch.int64)
-    tensors: dict[str, Tensor] = {
-        "ids": torch.tensor([list(bytes.fromhex(scored.id)) for scored in sequences], dtype=torch.uint8),
-        "offsets": torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)]),
-        "completion_ids": torch.cat([scored.completion_ids for scored in sequences]).int(),
-        "token_log_probs": torch.cat([scored.token_log_probs for scored in sequences]).float(),
+    Returns:
+        Its record for the manifest.
+    """
+    offsets = np.cumsum([0, *(sequence.num_tokens for sequence in planned)], dtype=np.int64)
+    ids = np.frombuffer(bytes.fromhex("".join(sequence.id for sequence in planned)), dtype=np.uint8)
+    completion_ids = [np.array(sequence.sequence.completion_ids, dtype=np.int32) for sequence in planned]
+    tensors = {
+        "offsets": torch.from_numpy(offsets),
+        "completion_ids": torch.from_numpy(np.concatenate(completion_ids)),
+        "ids": torch.from_numpy(ids.reshape(-1, ID_BYTES).copy()),
     }
-    if layout.hidden_dtype is not None:
-        stored = HIDDEN_DTYPES[layout.hidden_dtype]
-        tensors["hidden_states"] = torch.cat([_hidden_states(scored).to(stored) for scored in sequences])
-    header = json.dumps({"format": SHARD_FORMAT, "version": SHARD_VERSION})
-    # save_file reports a full disk as a SafetensorError without errno; a Python write keeps the errno.
-    content = save(tensors, metadata={"distill": header})
-    with replacing_file(path) as partial:
-        partial.write_bytes(content)
+    written = write_tensors(path, tensors, metadata=_SEQUENCES_METADATA)
+    return FileRecord(
+        name=path.name,
+        sha256=written.sha256,
+        size_bytes=written.size_bytes,
+        num_sequences=len(planned),
+        num_tokens=int(offsets[-1]),
+    )
 
 
-class ShardReader:
-    """A shard checked once and read by row; what the file claims about itself is never trusted unchecked.
+def write_tier_shard(path: Path, rows: EncodedRows, *, codec: Codec, sequences_sha256: str) -> WrittenFile:
+    """Writes a shard of a tier, whole or not at all; equal rows give equal bytes. Its record is not written here.
+
+    Args:
+        path: `manifest.tier_path`.
+        rows: of all sequences of the shard, in the order of its sequences file.
+        codec: the tier's.
+        sequences_sha256: checksum of that sequences file.
+
+    Returns:
+        Checksum and size for the shard's record.
+    """
+    tensors = {"records": rows.records}
+    if rows.entry_counts is not None:
+        tensors["entry_counts"] = rows.entry_counts
+    assert all(tensor.dtype == torch.uint8 for tensor in tensors.values())
+    return write_tensors(path, tensors, metadata=tier_metadata(codec, sequences_sha256))
+
+
+class SequencesReader:
+    """Ids, offsets and completion tokens of one shard, checked.
+
+    Args:
+        path: the file.
+        vocab_size: of the teacher, where known; no completion token may lie beyond.
 
     Raises:
-        CacheError: the file is missing, cut off, of another format, or breaks the layout; names the shard.
+        CacheError: the file is missing, cut off, of another format, or contradicts itself; names it.
     """
 
-    def __init__(self, path: Path, *, layout: ShardLayout) -> None:
+    def __init__(self, path: Path, *, vocab_size: int | None = None) -> None:
         self.path = path
-        self._layout = layout
-        try:
-            file: Any = safe_open(path, framework="pt")
-        except FileNotFoundError as error:
-            raise damaged(path, "the file is missing") from error
-        except (OSError, SafetensorError) as error:
-            raise damaged(path, f"the file cannot be opened: {error}") from error
-        self._check_format(file.metadata())
-        self._check_names(frozenset(file.keys()))
-        headers: Mapping[str, Any] = {name: file.get_slice(name) for name in layout.names}
-        self.num_sequences, num_tokens = self._checked_shapes(headers)
-        # Views of the mapped file: nothing is read before it is asked for.
-        self._tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in layout.names}
-        self.offsets: list[int] = self._tensors["offsets"].tolist()
+        tensors = mapped_file(path, {"offsets": torch.int64, "completion_ids": torch.int32, "ids": torch.uint8})
+        require_metadata(path, tensors.metadata, _SEQUENCES_METADATA)
+        num_sequences, num_tokens = self._counts(tensors.shapes)
+        require_shapes(
+            path,
+            tensors.shapes,
+            {"offsets": [num_sequences + 1], "completion_ids": [num_tokens], "ids": [num_sequences, ID_BYTES]},
+        )
+        self.completion_ids: NDArray[np.int32] = tensors.values["completion_ids"].numpy()
+        # Held in memory, 40 bytes a sequence: every look-up needs them.
+        self.offsets: NDArray[np.int64] = tensors.values["offsets"].numpy().copy()
+        self.ids: NDArray[np.uint8] = tensors.values["ids"].numpy().copy()
         self._check_offsets(num_tokens)
-        self.sequence_ids = tuple(bytes(row).hex() for row in self._tensors["ids"].tolist())
-        if len(set(self.sequence_ids)) != self.num_sequences:
+        self._check_tokens(vocab_size)
+        if len(np.unique(self.ids.view(f"V{ID_BYTES}"))) != num_sequences:
             raise damaged(path, "a sequence id stands in it twice")
+
+    @property
+    def num_sequences(self) -> int:
+        """Sequences in the shard."""
+        return len(self.ids)
 
     @property
     def num_tokens(self) -> int:
         """Completion tokens in the shard."""
-        return self.offsets[-1]
+        return int(self.offsets[-1])
 
-    def rows(self, name: str, row: int) -> Tensor:
-        """A copy of one sequence's part of the tensor `name`, in its stored dtype.
+    @property
+    def sequence_ids(self) -> tuple[str, ...]:
+        """Ids in the order of the rows."""
+        return tuple(row.tobytes().hex() for row in self.ids)
 
-        Raises:
-            CacheError: the shard holds no such tensor.
-        """
-        if name not in self._layout.names:
-            raise CacheError(f"{self.path} holds no {name}", why="the codec of this cache does not store them")
-        assert 0 <= row < self.num_sequences
-        return self._tensors[name][self.offsets[row] : self.offsets[row + 1]].clone()
-
-    def _check_format(self, metadata: Mapping[str, str] | None) -> None:
-        try:
-            header = json.loads((metadata or {})["distill"])
-        except (KeyError, json.JSONDecodeError) as error:
-            raise damaged(self.path, "it is not a shard of a teacher cache") from error
-        if header != {"format": SHARD_FORMAT, "version": SHARD_VERSION}:
-            raise damaged(self.path, f"its header says {header!r:.80}; this version reads {SHARD_VERSION}")
-
-    def _check_names(self, found: frozenset[str]) -> None:
-        wrong = sorted(found ^ self._layout.names)
-        if wrong:
-            raise damaged(self.path, f"its tensors differ from the manifest's codec in {', '.join(wrong)}")
-
-    def _checked_shapes(self, headers: Mapping[str, Any]) -> tuple[int, int]:
-        """Sequences and tokens of the shard, from headers that agree with each other and with the layout."""
-        ids_shape, tokens_shape = headers["ids"].get_shape(), headers["completion_ids"].get_shape()
-        if len(ids_shape) != 2 or ids_shape[0] == 0:
-            raise damaged(self.path, f"ids has shape {ids_shape}")
-        if len(tokens_shape) != 1:
-            raise damaged(self.path, f"completion_ids has shape {tokens_shape}")
-        num_sequences, num_tokens = int(ids_shape[0]), int(tokens_shape[0])
-        expected: dict[str, tuple[str, list[int]]] = {
-            "ids": ("U8", [num_sequences, ID_BYTES]),
-            "offsets": ("I64", [num_sequences + 1]),
-            "completion_ids": ("I32", [num_tokens]),
-            "token_log_probs": ("F32", [num_tokens]),
-        }
-        if self._layout.hidden_size is not None and self._layout.hidden_dtype is not None:
-            dtype = _STORED_NAMES[HIDDEN_DTYPES[self._layout.hidden_dtype]]
-            expected["hidden_states"] = (dtype, [num_tokens, self._layout.hidden_size])
-        for name, (dtype, shape) in expected.items():
-            found = (headers[name].get_dtype(), headers[name].get_shape())
-            if found != (dtype, shape):
-                raise damaged(self.path, f"{name} is {found[0]} {found[1]}, not {dtype} {shape}")
-        return num_sequences, num_tokens
+    def _counts(self, shapes: Mapping[str, list[int]]) -> tuple[int, int]:
+        if len(shapes["ids"]) != 2 or shapes["ids"][0] == 0:
+            raise damaged(self.path, f"ids has shape {shapes['ids']}")
+        if len(shapes["completion_ids"]) != 1:
+            raise damaged(self.path, f"completion_ids has shape {shapes['completion_ids']}")
+        return shapes["ids"][0], shapes["completion_ids"][0]
 
     def _check_offsets(self, num_tokens: int) -> None:
-        grows = all(start < end for start, end in zip(self.offsets, self.offsets[1:], strict=False))
-        if self.offsets[0] != 0 or self.offsets[-1] != num_tokens or not grows:
+        climbs = bool((self.offsets[1:] > self.offsets[:-1]).all())
+        if self.offsets[0] != 0 or self.offsets[-1] != num_tokens or not climbs:
             raise damaged(self.path, f"offsets do not climb from 0 to {num_tokens}")
 
-
-def damaged(path: Path, problem: str) -> CacheError:
-    """The error for a file of a cache that cannot be believed."""
-    return CacheError(
-        f"{path.parent.name}/{path.name} of the teacher cache is damaged: {problem}",
-        why=f"{path} is not what the manifest says was written",
-        fix=f"delete {path} and make the cache again; only this file is scored anew",
-    )
+    def _check_tokens(self, vocab_size: int | None) -> None:
+        lowest, highest = int(self.completion_ids.min()), int(self.completion_ids.max())
+        if lowest < 0 or (vocab_size is not None and highest >= vocab_size):
+            wrong = lowest if lowest < 0 else highest
+            raise damaged(self.path, f"completion_ids holds {wrong}, the vocabulary has {vocab_size} tokens")
 
 
-def _hidden_states(scored: ScoredSequence) -> Float[Tensor, "tokens hidden"]:
-    assert scored.hidden_states is not None, "codec exact scores keep their hidden states"
-    return scored.hidden_states
+class TierReader:
+    """The rows of one shard of a tier, checked; nothing is read before it is asked for, and never all at once.
+
+    Args:
+        path: the shard.
+        codec: its tier's.
+        num_tokens: completion tokens of the sequences file, one row each.
+        sequences_sha256: checksum of that file.
+
+    Raises:
+        CacheError: the file is missing, cut off, of another tier, or belongs to other sequences; names it.
+    """
+
+    def __init__(self, path: Path, codec: Codec, *, num_tokens: int, sequences_sha256: str) -> None:
+        self.path, self.codec, self.num_tokens = path, codec, num_tokens
+        row_bytes = codec.row_bytes
+        names = ("records",) if row_bytes is not None else ("records", "entry_counts")
+        tensors = mapped_file(path, dict.fromkeys(names, torch.uint8))
+        require_metadata(path, tensors.metadata, tier_metadata(codec, sequences_sha256))
+        expected: dict[str, list[int | None]] = {"records": [num_tokens, row_bytes]}
+        if row_bytes is None:
+            if len(tensors.shapes["records"]) != 1:
+                raise damaged(path, f"records has shape {tensors.shapes['records']}")
+            expected = {"records": [*tensors.shapes["records"]], "entry_counts": [num_tokens]}
+        require_shapes(path, tensors.shapes, expected)
+        self.records: NDArray[np.uint8] = tensors.values["records"].numpy()
+        self.entry_counts: NDArray[np.uint8] | None = None
+        if row_bytes is None:
+            self.entry_counts = tensors.values["entry_counts"].numpy()
+            self._count_entries(self.entry_counts)
+
+    def varying(self, start: int, end: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Views of the bytes and the entry counts of the rows from `start` to `end`, where rows vary."""
+        assert self.entry_counts is not None
+        return self.records[self._byte_offset(start) : self._byte_offset(end)], self.entry_counts[start:end]
+
+    def rows(self, start: int, end: int) -> EncodedRows:
+        """A copy of the rows from `start` to `end`."""
+        assert 0 <= start <= end <= self.num_tokens
+        if self.entry_counts is None:
+            return EncodedRows(torch.from_numpy(self.records[start:end].copy()))
+        records, counts = self.varying(start, end)
+        return EncodedRows(torch.from_numpy(records.copy()), torch.from_numpy(counts.copy()))
+
+    def check_numbers(self) -> None:
+        """Reads every row, some at a time, and refuses numbers that the codec cannot have written.
+
+        Raises:
+            CacheError: names the file, the first row of the part that is wrong, and what is.
+        """
+        block_rows = max(1, int(2**24 // max(1.0, self.codec.bytes_per_token())))
+        for start in range(0, self.num_tokens, block_rows):
+            problem = self.codec.check(self.rows(start, min(start + block_rows, self.num_tokens)))
+            if problem is not None:
+                raise damaged(self.path, f"its rows from {start} on are no {self.codec.settings.codec}: {problem}")
+
+    def _count_entries(self, counts: NDArray[np.uint8]) -> None:
+        """Where every 256th row begins."""
+        sums = np.add.reduceat(counts, np.arange(0, len(counts), _COUNTED_ROWS), dtype=np.int64)
+        self._block_entries: NDArray[np.int64] = np.concatenate([[0], np.cumsum(sums)])
+        expected = int(self._block_entries[-1]) * ENTRY_BYTES
+        if len(self.records) != expected:
+            raise damaged(self.path, f"its entry counts promise {expected} bytes, records has {len(self.records)}")
+
+    def _byte_offset(self, row: int) -> int:
+        assert self.entry_counts is not None
+        block = row // _COUNTED_ROWS
+        begun = self.entry_counts[block * _COUNTED_ROWS : row].sum(dtype=np.int64)
+        return int(self._block_entries[block] + begun) * ENTRY_BYTES
+
+
+def tier_metadata(codec: Codec, sequences_sha256: str) -> dict[str, object]:
+    """What a tier's shard says of itself: which encoding of which sequences."""
+    return {
+        "format": TIER_FORMAT,
+        "version": VERSION,
+        "codec": codec.settings.codec,
+        "sequences_sha256": sequences_sha256,
+    }

@@ -1,231 +1,182 @@
-"""The caching worker: plans, scores one shard after the other, commits each; goes on where it was cut off."""
+"""The caching worker: claims a shard, scores it for every tier that misses it, commits it; goes on to the next."""
 
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass
-from importlib import metadata
+import os
+import platform
+import time
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from pydantic import Field
-
-import distill
-from distill.data import TokenizedSequence, template_hash
-from distill.errors import CacheError
-from distill.files import locked, sha256_of_file
-from distill.models import LoadedModel, output_head
-from distill.objectives.output_head import OutputHead
+from distill.data import TokenizedSequence
+from distill.models import LoadedModel
 from distill.progress import Tracker, tracked
-from distill.settings import Settings
-from distill.teacher_cache.codecs import CODECS, HIDDEN_DTYPES, CodecName, HiddenDtype
+from distill.teacher_cache.claims import Claim, Claims
+from distill.teacher_cache.codecs import Codec
+from distill.teacher_cache.committing import ShardInWork
 from distill.teacher_cache.disk import room_for
-from distill.teacher_cache.head_file import head_size_bytes, write_head
-from distill.teacher_cache.manifest import (
-    HEAD_NAME,
-    MANIFEST_NAME,
-    SHARDS_NAME,
-    CacheManifest,
-    ShardRecord,
-    read_manifest,
-    write_manifest,
-)
-from distill.teacher_cache.plan import CachePlan, PlannedShard, plan_shards
+from distill.teacher_cache.job import Job, begin_cache, claim_name, finish
+from distill.teacher_cache.manifest import CLAIMS_NAME
+from distill.teacher_cache.memory import MemoryGuard
+from distill.teacher_cache.plan import PlannedShard
 from distill.teacher_cache.reader import TeacherCache
-from distill.teacher_cache.scoring import float_head, score_shard
-from distill.teacher_cache.shard import write_shard
-from distill.teacher_cache.vocabulary import tokenizer_fingerprint
+from distill.teacher_cache.scoring import Scorer, scorer_of
+from distill.teacher_cache.settings import CacheSettings
+from distill.teacher_cache.write_behind import WriteBehind
+
+__all__ = ["CacheSettings", "Job", "begin_cache", "finish", "score_sequences", "work"]
 
 log = logging.getLogger(__name__)
 
-
-class CacheSettings(Settings):
-    """How the teacher's scores are computed and stored."""
-
-    codec: CodecName = Field("exact", description="exact: whole distributions; scores: log-probs of the tokens only")
-    hidden_dtype: HiddenDtype = Field("bfloat16", description="how codec exact stores hidden states")
-    shard_tokens: int = Field(65_536, gt=0, description="completion tokens after which a shard is closed")
-    max_batch_tokens: int = Field(8_192, gt=0, description="rows times longest row of one forward pass")
-    max_length_tokens: int = Field(512, gt=1, description="longest sequence; what is beyond is cut off")
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What one worker needs from shard to shard."""
-
-    folder: Path
-    loaded: LoadedModel
-    head: OutputHead
-    plan: CachePlan
-    settings: CacheSettings
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether hidden states and the head are stored."""
-        return CODECS[self.settings.codec].has_distributions
-
-    def size_bytes(self, num_tokens: int) -> int:
-        """Bytes that this many completion tokens take on disk."""
-        codec, hidden_size = CODECS[self.settings.codec], self.head.weight.shape[1]
-        return num_tokens * codec.bytes_per_token(hidden_size=hidden_size, hidden_dtype=self.settings.hidden_dtype)
+LONGEST_POLL_S = 1.0
+NEWS_INTERVAL_S = 30.0
 
 
 def score_sequences(
-    loaded: LoadedModel,
+    loaded: LoadedModel | Scorer,
     sequences: Iterable[TokenizedSequence],
     *,
     settings: CacheSettings,
     output_dir: Path,
     data_fingerprint: str,
 ) -> TeacherCache:
-    """Scores each distinct sequence once and returns the finished cache.
+    """Scores each distinct sequence once and returns the finished cache; any number of processes may do so together.
 
-    Run again in the same folder, it keeps every shard whose checksum stands and scores the others; a run
-    that is killed loses at most the shard it was at. Resumed or not, the shards hold the same bytes.
+    Run again in the same folder, it keeps every shard whose checksum stands and scores the others; tiers that the
+    cache lacks are added. A worker that is killed loses at most the shard it was at. Resumed or not, by one worker
+    or by many, the shards hold the same bytes.
 
     Args:
         loaded: the teacher, or the reference policy.
         sequences: prompts with completions; duplicates count once.
-        settings: codec and sizes.
+        settings: tiers and sizes.
         output_dir: the cache's folder.
         data_fingerprint: of what the sequences were tokenized from.
 
     Raises:
         CacheError: the folder holds another cache, a sequence cannot be scored, or the disk has no room.
-        StageError: another process writes to the folder.
     """
-    head = output_head(loaded.model)
-    plan = plan_shards(
-        sequences,
-        shard_tokens=settings.shard_tokens,
-        max_length_tokens=settings.max_length_tokens,
-        vocab_size=head.weight.shape[0],
-    )
-    if not plan.shards:
-        raise CacheError("there are no sequences to score", fix="check that the stage before this one kept any")
-    job = _Job(output_dir, loaded, head, plan, settings)
-    with locked(output_dir / ".lock"):
-        manifest = _started(output_dir, _new_manifest(job, data_fingerprint=data_fingerprint))
-        manifest = _with_head(job, manifest)
-        was_training = loaded.model.training
-        loaded.model.eval()
-        try:
-            with tracked(f"{output_dir.name} cache, tokens", plan.num_tokens) as progress:
-                manifest = _with_shards(job, manifest, progress)
-        finally:
-            loaded.model.train(was_training)
-        _commit(output_dir, manifest.model_copy(update={"complete": True}))
+    scorer = scorer_of(loaded)
+    job = begin_cache(scorer, sequences, settings=settings, output_dir=output_dir, data_fingerprint=data_fingerprint)
+    work(job, scorer)
+    while not finish(job):
+        work(job, scorer)
     return TeacherCache.open(output_dir)
 
 
-def _new_manifest(job: _Job, *, data_fingerprint: str) -> CacheManifest:
-    """The manifest of a cache of which nothing is done."""
-    vocab_size, hidden_size = job.head.weight.shape
-    libraries = {name: metadata.version(name) for name in ("torch", "transformers", "safetensors")}
-    return CacheManifest(
-        codec=job.settings.codec,
-        hidden_dtype=job.settings.hidden_dtype if job.is_exact else None,
-        hidden_size=hidden_size if job.is_exact else None,
-        vocab_size=vocab_size,
-        teacher_fingerprint=job.loaded.fingerprint,
-        tokenizer_fingerprint=tokenizer_fingerprint(job.loaded.tokenizer),
-        template_hash=template_hash(job.loaded.tokenizer),
-        max_length_tokens=job.settings.max_length_tokens,
-        data_fingerprint=data_fingerprint,
-        sequences_fingerprint=job.plan.fingerprint,
-        shard_tokens=job.settings.shard_tokens,
-        versions={"distill": distill.__version__, **libraries},
-        num_shards=len(job.plan.shards),
-        num_sequences=job.plan.num_sequences,
-        num_tokens=job.plan.num_tokens,
-    )
+def work(job: Job, loaded: LoadedModel | Scorer, *, worker_id: str | None = None) -> int:
+    """Scores shards until every one of the job stands, its own and those of workers that died.
 
+    Returns:
+        Completion tokens that this worker scored and committed.
 
-def _started(folder: Path, fresh: CacheManifest) -> CacheManifest:
-    """The manifest to go on from: that of an earlier run of the same job, else `fresh`, written."""
-    if (folder / MANIFEST_NAME).exists():
-        found = read_manifest(folder)
-        found.require_same_job(fresh, folder=folder)
-        if found.versions != fresh.versions:
-            log.warning("%s was begun with %s and goes on with %s", folder, found.versions, fresh.versions)
-        for leftover in (*folder.glob(".*.partial"), *(folder / SHARDS_NAME).glob(".*.partial")):
-            leftover.unlink()
-        return found
-    if (folder / SHARDS_NAME).exists() or (folder / HEAD_NAME).exists():
-        raise CacheError(
-            f"{folder} holds parts of a cache without {MANIFEST_NAME}",
-            why="nothing says what they were made from",
-            fix=f"delete {folder} and run again",
-        )
-    _commit(folder, fresh)
-    return fresh
-
-
-def _with_head(job: _Job, manifest: CacheManifest) -> CacheManifest:
-    """Stores the head where the codec needs it, unless it stands."""
-    path = job.folder / HEAD_NAME
-    if not job.is_exact or _stands(path, manifest.head_sha256):
-        return manifest
-    needed = head_size_bytes(job.head)
-    with room_for(path, needed_bytes=needed, left_bytes=needed + job.size_bytes(job.plan.num_tokens)):
-        write_head(path, job.head)
-        manifest = manifest.model_copy(update={"head_sha256": sha256_of_file(path), "complete": False})
-        write_manifest(job.folder, manifest)
-    return manifest
-
-
-def _with_shards(job: _Job, manifest: CacheManifest, progress: Tracker) -> CacheManifest:
-    """Goes through the plan: a shard whose checksum stands is kept, any other is scored and committed."""
-    wide = float_head(job.head)
-    finished = {record.name: record for record in manifest.shards}
-    left_tokens, num_kept = job.plan.num_tokens, 0
-    for shard in job.plan.shards:
-        path = job.folder / SHARDS_NAME / shard.name
-        record = finished.get(shard.name)
-        if record is not None and _stands(path, record.sha256):
-            num_kept += 1
-        else:
-            with room_for(path, needed_bytes=job.size_bytes(shard.num_tokens), left_bytes=job.size_bytes(left_tokens)):
-                finished[shard.name] = _scored_shard(job, shard, manifest, head=wide)
-                done = tuple(finished[other.name] for other in job.plan.shards if other.name in finished)
-                manifest = manifest.model_copy(update={"shards": done, "complete": False})
-                write_manifest(job.folder, manifest)
-        left_tokens -= shard.num_tokens
-        progress.advance(shard.num_tokens)
+    Raises:
+        CacheError: a sequence cannot be scored, or the disk has no room; what was committed is intact.
+    """
+    scorer = scorer_of(loaded)
+    pending = [shard for shard in job.plan.shards if job.missing(shard)]
+    num_kept = len(job.plan.shards) - len(pending)
     if num_kept:
-        log.info("%s: %d of %d shards stood from an earlier run", job.folder, num_kept, len(job.plan.shards))
-    return manifest
+        log.info("%s: %d of %d shards stood already", job.folder, num_kept, len(job.plan.shards))
+    if not pending:
+        return 0
+    name = worker_id or f"{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    claims = Claims(job.folder / CLAIMS_NAME, worker_id=name, lease_s=job.settings.lease_s)
+    total = sum(shard.num_tokens for shard in pending)
+    label = f"{job.folder.name} cache, tokens"
+    with claims, WriteBehind() as behind, tracked(label, total) as tracker:
+        worker = _Worker(job, MemoryGuard(scorer), claims, behind, tracker, total)
+        worker.shares_prompts = scorer.shares_prompts(longest=job.plan.longest)
+        while pending:
+            pending = worker.visit(pending)
+        return worker.committed_tokens
 
 
-def _scored_shard(job: _Job, shard: PlannedShard, manifest: CacheManifest, *, head: OutputHead) -> ShardRecord:
-    path = job.folder / SHARDS_NAME / shard.name
-    scored = score_shard(
-        job.loaded,
-        shard.sequences,
-        head=head,
-        max_batch_tokens=job.settings.max_batch_tokens,
-        hidden_dtype=HIDDEN_DTYPES[job.settings.hidden_dtype] if job.is_exact else None,
-    )
-    write_shard(path, scored, layout=manifest.layout)
-    return ShardRecord(
-        name=shard.name,
-        sha256=sha256_of_file(path),
-        size_bytes=path.stat().st_size,
-        num_sequences=len(shard.sequences),
-        num_tokens=shard.num_tokens,
-    )
+@dataclass
+class _Worker:
+    """What `work` needs from shard to shard."""
 
+    job: Job
+    guard: MemoryGuard
+    claims: Claims
+    behind: WriteBehind
+    tracker: Tracker
+    left_tokens: int
+    shares_prompts: bool = True
+    scored_tokens: int = 0
+    committed_tokens: int = 0
+    num_bytes: int = 0
+    counted: set[int] = field(default_factory=set)
+    started: float = field(default_factory=time.monotonic)
+    last_news: float = field(default_factory=time.monotonic)
 
-def _commit(folder: Path, manifest: CacheManifest) -> None:
-    """Writes a manifest outside of any shard's own commit."""
-    size_bytes = len(manifest.model_dump_json(indent=2))
-    with room_for(folder / MANIFEST_NAME, needed_bytes=size_bytes, left_bytes=size_bytes):
-        write_manifest(folder, manifest)
+    def visit(self, pending: Sequence[PlannedShard]) -> list[PlannedShard]:
+        """Scores what it can claim; the shards that are still in other hands come back."""
+        others: list[PlannedShard] = []
+        has_scored = False
+        for shard in pending:
+            missing = self.job.missing(shard)
+            held = self._claimed(shard, missing)
+            try:
+                has_scored = self._scored(shard, held) or has_scored
+            finally:
+                for claim in held.values():
+                    self.claims.release(claim)
+            if missing and self.job.missing(shard):
+                others.append(shard)
+            elif shard.number not in self.counted:
+                self._count(shard, shard.num_tokens)
+        if others and not has_scored:
+            self._wait(others)
+        return others
 
+    def _claimed(self, shard: PlannedShard, missing: Sequence[Codec]) -> dict[Codec, Claim]:
+        """Claims on the missing tiers; none where the first is in other hands: its owner is at the whole shard."""
+        held: dict[Codec, Claim] = {}
+        for codec in missing:
+            with room_for(self.claims.folder, needed_bytes=100, left_bytes=self.job.size_bytes(self.left_tokens)):
+                claim = self.claims.take(claim_name(codec, shard))
+            if claim is not None:
+                held[codec] = claim
+            elif not held:
+                break
+        return held
 
-def _stands(path: Path, sha256: str | None) -> bool:
-    """Whether a file written earlier is there and unchanged; a changed one is said and written anew."""
-    if sha256 is None or not path.exists():
-        return False
-    if sha256_of_file(path) == sha256:
+    def _scored(self, shard: PlannedShard, held: dict[Codec, Claim]) -> bool:
+        """Scores the claimed tiers of a shard; False where there are none that were not committed meanwhile."""
+        still = {codec: claim for codec, claim in held.items() if self.job.record(codec, shard) is None}
+        if not still:
+            return False
+        writing = ShardInWork(self.job, shard, still, left_tokens=self.left_tokens)
+        try:
+            for batch in shard.batches(self.job.settings.max_batch_tokens, shares_prompts=self.shares_prompts):
+                rows = self.guard.score(batch, tuple(still))
+                self.num_bytes += sum(part.size_bytes for part in rows)
+                self.behind.put(partial(writing.append, rows))
+                self.scored_tokens += batch.num_tokens
+                self._count(shard, batch.num_tokens)
+            self.behind.put(writing.commit)
+            # A crash loses one shard at most: the next one begins when this one is committed.
+            self.behind.wait()
+        finally:
+            self.behind.settle()
+            writing.discard()
+        self.committed_tokens += shard.num_tokens
         return True
-    log.warning("%s is damaged and is written anew", path)
-    return False
+
+    def _count(self, shard: PlannedShard, num_tokens: int) -> None:
+        self.counted.add(shard.number)
+        self.left_tokens -= num_tokens
+        elapsed_s = max(time.monotonic() - self.started, 1e-9)
+        figures = {"tokens/s": self.scored_tokens / elapsed_s, "MB": self.num_bytes / 1e6}
+        self.tracker.advance(num_tokens, figures=figures)
+
+    def _wait(self, others: Sequence[PlannedShard]) -> None:
+        """Lets time pass while all that is left is in the hands of others."""
+        now = time.monotonic()
+        if now - self.last_news >= NEWS_INTERVAL_S:
+            self.last_news = now
+            log.info("%s: waiting for %d shards of other workers", self.job.folder, len(others))
+        time.sleep(min(LONGEST_POLL_S, self.job.settings.lease_s / 8))

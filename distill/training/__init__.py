@@ -1,12 +1,12 @@
 """The DeepSpeed student: settings, one function that trains, resumable."""
 
+from distill.models.world import is_main_rank, process_group, wait_for_main_rank
 from distill.training.engine import accumulation_steps, memory_plan
 from distill.training.identity import CADENCE
 from distill.training.report import TrainReport
 from distill.training.schedule import lr_at, num_steps
 from distill.training.settings import TrainSettings
 from distill.training.trainer import train
-from distill.training.world import is_main_rank, process_group, wait_for_main_rank
 
 __all__ = [
     "CADENCE",

@@ -1,5 +1,6 @@
 """What the caches say about the training pairs, looked up by sequence id and checked before the first step."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,9 +10,12 @@ from torch import Tensor
 
 from distill.data import TokenizedPair
 from distill.errors import CacheError, RecipeError
+from distill.models import Tokenizer
 from distill.objectives.table import OBJECTIVES
-from distill.teacher_cache import CODECS, TeacherCache
+from distill.teacher_cache import HIDDEN_STATE_CODECS, SCORE_CODECS, TeacherCache, tokenizer_fingerprint
 from distill.training.settings import TrainSettings
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,21 @@ def cached_scores(
     teacher_cache: TeacherCache | None,
     reference_cache: TeacherCache | None,
     student_vocab_size: int,
+    tokenizer: "Tokenizer | None" = None,
 ) -> CachedScores:
     """Reads what the objective needs about the pairs.
 
+    Args:
+        pairs: the examples.
+        settings: with the objective.
+        teacher_cache: the teacher's scores.
+        reference_cache: the reference policy's.
+        student_vocab_size: rows of the student's head; padding may make it differ from the teacher's.
+        tokenizer: the student's; without it, heads of different width are refused.
+
     Raises:
         RecipeError: the objective needs a cache that was not given.
-        CacheError: a cache lacks sequences, distributions, or the student's vocabulary.
+        CacheError: a cache lacks sequences, a tier, or the student's vocabulary; names the command that adds a tier.
     """
     needs = OBJECTIVES[settings.objective.name]
     needs_distributions = needs.needs_distributions(settings.objective)
@@ -64,11 +77,12 @@ def cached_scores(
             cache.require_sequences(sequences)
     if needs_distributions:
         assert teacher is not None
-        _require_distributions(teacher, settings, student_vocab_size=student_vocab_size)
+        _require_distributions(teacher, settings, student_vocab_size=student_vocab_size, tokenizer=tokenizer)
         distributions = teacher
+    by = f"objective {settings.objective.name}"
     return CachedScores(
-        reference_log_probs=_summed(reference, sequences),
-        teacher_log_probs=_summed(teacher, sequences) if needs.needs_teacher_scores else None,
+        reference_log_probs=_summed(reference, sequences, by),
+        teacher_log_probs=_summed(teacher, sequences, by) if needs.needs_teacher_scores else None,
         distributions=distributions,
     )
 
@@ -83,27 +97,37 @@ def _required(cache: TeacherCache | None, name: str, settings: TrainSettings) ->
     return cache
 
 
-def _require_distributions(cache: TeacherCache, settings: TrainSettings, *, student_vocab_size: int) -> None:
-    if not CODECS[cache.manifest.codec].has_distributions:
+def _require_distributions(
+    cache: TeacherCache, settings: TrainSettings, *, student_vocab_size: int, tokenizer: "Tokenizer | None"
+) -> None:
+    cache.require_tier(*HIDDEN_STATE_CODECS, by=f"objective {settings.objective.name}")
+    teacher_vocab_size = cache.manifest.vocab_size
+    if teacher_vocab_size == student_vocab_size:
+        return
+    shared_size = min(teacher_vocab_size, student_vocab_size)
+    if tokenizer is None or shared_size < len(tokenizer):
         raise CacheError(
-            f"objective {settings.objective.name} compares whole distributions, and the teacher's cache has codec "
-            f"{cache.manifest.codec}",
-            why="log-probs of single tokens say nothing about the other tokens",
-            fix="distill cache RECIPE cache.codec=exact",
-        )
-    if cache.manifest.vocab_size != student_vocab_size:
-        raise CacheError(
-            f"the teacher has {cache.manifest.vocab_size} logits a token, the student {student_vocab_size}",
-            why=f"objective {settings.objective.name} compares them token by token",
+            f"the teacher has {teacher_vocab_size} logits a token, the student {student_vocab_size}",
+            why=f"objective {settings.objective.name} compares them token by token, and only padding beyond the "
+            "tokens of one tokenizer may differ",
             fix="give the student the teacher's tokenizer and vocabulary size, or choose objective dpo or dadpo "
             "without token_divergence",
         )
+    cache.require(tokenizer_fingerprint=tokenizer_fingerprint(tokenizer))
+    log.info(
+        "the teacher's head has %d rows, the student's %d: distributions are compared given the first %d",
+        teacher_vocab_size,
+        student_vocab_size,
+        shared_size,
+    )
 
 
-def _summed(cache: TeacherCache | None, sequences: Sequence[str]) -> dict[str, float] | None:
+def _summed(cache: TeacherCache | None, sequences: Sequence[str], by: str) -> dict[str, float] | None:
     if cache is None:
         return None
-    return {i: float(cache.token_log_probs([i]).double().sum()) for i in dict.fromkeys(sequences)}
+    cache.require_tier(*SCORE_CODECS, by=by)
+    ids = list(dict.fromkeys(sequences))
+    return dict(zip(ids, cache.sequence_log_probs(ids).tolist(), strict=True))
 
 
 def _looked_up(log_probs: dict[str, float] | None, sequence_ids: Sequence[str]) -> Float[Tensor, " rows"] | None:

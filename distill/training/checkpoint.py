@@ -9,7 +9,7 @@ from typing import Any
 
 from distill.errors import DataError, TrainingError
 from distill.files import read_json, sha256_of_file, write_json
-from distill.training.world import World
+from distill.models.world import World
 
 log = logging.getLogger(__name__)
 

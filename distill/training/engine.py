@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from distill.errors import RecipeError
+from distill.models.world import World, import_deepspeed
 from distill.training.settings import TrainSettings
-from distill.training.world import World, import_deepspeed
 
 RECIPE_OWNED = (
     "train_batch_size",

@@ -18,10 +18,10 @@ from distill.data import (
     sequence_row,
     step_indices,
 )
+from distill.models.world import World
 from distill.training.cached_scores import CachedScores
 from distill.training.engine import accumulation_steps
 from distill.training.settings import TrainSettings
-from distill.training.world import World
 
 Examples: TypeAlias = Sequence[TokenizedConversation] | Sequence[TokenizedPair]
 Item = TypeVar("Item")

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from distill.models import DTYPES, LoadedModel, save_model
+from distill.models.world import World, import_deepspeed
 from distill.training.settings import TrainSettings
-from distill.training.world import World, import_deepspeed
 
 
 def save_final_model(engine: Any, student: LoadedModel, folder: Path, *, settings: TrainSettings, world: World) -> None:

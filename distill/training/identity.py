@@ -8,7 +8,8 @@ import torch
 
 from distill.files import fingerprint
 from distill.models import LoadedModel
-from distill.teacher_cache import TeacherCache
+from distill.objectives import OBJECTIVES
+from distill.teacher_cache import CODECS, HIDDEN_STATE_CODECS, SCORE_CODECS, TeacherCache
 from distill.training.feed import Examples
 from distill.training.settings import TrainSettings
 
@@ -38,7 +39,7 @@ def training_fingerprint(
             "plan": plan,
             "examples": _content(examples),
             "validation": _content(validation),
-            "caches": [None if cache is None else cache.manifest.model_dump(mode="json") for cache in caches],
+            "caches": [None if cache is None else _scores(cache, settings) for cache in caches],
         }
     )
 
@@ -52,6 +53,18 @@ def _start(student: LoadedModel) -> str:
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _scores(cache: TeacherCache, settings: TrainSettings) -> dict[str, object]:
+    """Whose scores of what, and the checksums of the tiers that training reads; other tiers change nothing."""
+    read = [next((codec for codec in SCORE_CODECS if codec in cache.tiers), None)]
+    if OBJECTIVES[settings.objective.name].needs_distributions(settings.objective):
+        read.append(next((codec for codec in HIDDEN_STATE_CODECS if codec in cache.tiers), None))
+    manifest = cache.manifest
+    tiers = [manifest.complete_tiers[codec].model_dump(mode="json") for codec in read if codec is not None]
+    made_from = manifest.model_dump(mode="json", exclude={"versions", "tiers", "head_sha256"})
+    needs_head = any(CODECS[codec].needs_head for codec in read if codec is not None)
+    return {**made_from, "tiers": tiers, "head": manifest.head_sha256 if needs_head else None}
 
 
 def _content(examples: Examples) -> str:

@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from distill.errors import TrainingError
+from distill.models.world import World
 from distill.numerics import log_softmax, segment_sum, token_log_probs, widened
 from distill.objectives import OutputHead, PairTerms, SftSettings, TokenTerms, pair_loss, sft_token_loss
 from distill.objectives.table import ObjectiveSettings, PairSettings
+from distill.objectives.vocabulary import in_shared_vocabulary
 from distill.training.feed import Counts, Feed, GlobalBatch, MicroBatch
 from distill.training.settings import TrainSettings
-from distill.training.world import World
 
 Contributions = dict[str, Tensor]
 
@@ -149,8 +150,9 @@ def _pair_contributions(
         log_probs_of_targets = token_log_probs(logits, micro_batch.target_ids)
     else:
         assert teacher_head is not None
-        tokens = _token_terms(logits, micro_batch, teacher_head)
-        log_probs_of_targets = tokens.student_log_probs.gather(-1, micro_batch.target_ids[:, None])[:, 0]
+        log_probs = log_softmax(logits)
+        tokens = _token_terms(log_probs, micro_batch, teacher_head)
+        log_probs_of_targets = log_probs.gather(-1, micro_batch.target_ids[:, None])[:, 0]
     num_rows = len(micro_batch.row_lengths)
     num_pairs = num_rows // 2
     terms = _pair_terms(segment_sum(log_probs_of_targets, micro_batch.token_rows, num_rows), micro_batch)
@@ -180,13 +182,16 @@ def _pair_terms(policy: Float[Tensor, " rows"], micro_batch: MicroBatch) -> Pair
 
 
 def _token_terms(
-    logits: Float[Tensor, "tokens vocab"], micro_batch: MicroBatch, teacher_head: OutputHead
+    student_log_probs: Float[Tensor, "tokens vocab"], micro_batch: MicroBatch, teacher_head: OutputHead
 ) -> TokenTerms:
+    """Both distributions over the rows that both heads have; the wider one is padded further."""
     assert micro_batch.teacher_hidden_states is not None
+    teacher_log_probs = log_softmax(teacher_head.logits(micro_batch.teacher_hidden_states))
+    num_tokens = min(teacher_log_probs.shape[-1], student_log_probs.shape[-1])
     num_pairs = len(micro_batch.row_lengths) // 2
     return TokenTerms(
-        teacher_log_probs=log_softmax(teacher_head.logits(micro_batch.teacher_hidden_states)),
-        student_log_probs=log_softmax(logits),
+        teacher_log_probs=in_shared_vocabulary(teacher_log_probs, num_tokens=num_tokens).log_probs,
+        student_log_probs=in_shared_vocabulary(student_log_probs, num_tokens=num_tokens).log_probs,
         pair_index=micro_batch.token_rows % num_pairs,
         is_chosen=micro_batch.token_rows < num_pairs,
     )

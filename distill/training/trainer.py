@@ -13,20 +13,20 @@ from distill.data import TokenizedPair
 from distill.errors import RecipeError
 from distill.files import fingerprint
 from distill.models import LoadedModel, StudentModule, output_head
+from distill.models.world import World, process_group
 from distill.objectives.table import OBJECTIVES
 from distill.progress import MetricsWriter, Tracker, read_metrics, tracked
-from distill.teacher_cache import TeacherCache
+from distill.teacher_cache import Prefetched, TeacherCache, prefetched
 from distill.training.cached_scores import CachedScores, cached_scores
 from distill.training.checkpoint import Checkpoints
 from distill.training.engine import clips_outside, memory_plan, start_engine
-from distill.training.feed import Examples, Feed
+from distill.training.feed import Examples, Feed, GlobalBatch
 from distill.training.final_model import save_final_model
 from distill.training.identity import training_fingerprint
 from distill.training.report import METRICS_NAME, MODEL_NAME, TrainReport, finished_report, mark_finished, report_of
 from distill.training.schedule import lr_at, num_steps
 from distill.training.settings import TrainSettings
 from distill.training.step import StudentStep
-from distill.training.world import World, process_group
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ def train(
             teacher_cache=teacher_cache,
             reference_cache=reference_cache,
             student_vocab_size=len(output_head(student.model).weight),
+            tokenizer=student.tokenizer,
         )
         for part in (examples, validation)
     ]
@@ -152,8 +153,9 @@ class _Run:
                 writer = stack.enter_context(MetricsWriter(path, keep_below_step=first + 1))
             tracker = stack.enter_context(tracked("training", total))
             tracker.advance(first)
+            batches = stack.enter_context(prefetched(feed.step, range(first, total)))
             for number in range(first, total):
-                row = self._one_step(number, total, feed, clock=clock)
+                row = self._one_step(number, total, batches, clock=clock)
                 self._log(row, is_last=number + 1 == total, writer=writer, tracker=tracker)
                 self._after_step(number + 1, total, valid_feed, clock=clock, writer=writer)
         save_final_model(
@@ -165,11 +167,14 @@ class _Run:
         self.engine.destroy()
         return report_of(self.output_dir)
 
-    def _one_step(self, number: int, total: int, feed: Feed, *, clock: "Clock") -> dict[str, float]:
+    def _one_step(
+        self, number: int, total: int, batches: Prefetched[int, GlobalBatch], *, clock: "Clock"
+    ) -> dict[str, float]:
         """Step `number` + 1; its row of metrics."""
         set_seed(fold_seed(self.seed, number, self.world.rank))
         lr = lr_at(number, settings=self.settings, total_steps=total)
-        batch = feed.step(number)
+        waited_s = batches.waited_s
+        batch = next(batches)
         metrics = self.step.train(batch, lr=lr, number=number + 1)
         step_s = clock.tick(batch.counts.num_tokens)
         return {
@@ -179,6 +184,7 @@ class _Run:
             "num_tokens": batch.counts.num_tokens,
             "total_tokens": clock.num_tokens,
             "tokens_per_s": batch.counts.num_tokens / step_s,
+            "feed_wait_s": batches.waited_s - waited_s,
             "elapsed_s": clock.elapsed_s,
         }
 

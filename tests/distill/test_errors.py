@@ -22,6 +22,7 @@ def test_parts_that_are_not_given_leave_no_line():
         ("DataError", 2),
         ("ModelError", 2),
         ("CacheError", 2),
+        ("EndpointError", 1),
         ("ExportError", 1),
         ("TrainingError", 1),
         ("StageError", 1),

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from distill.progress import MetricsWriter, read_metrics, tracked
+from distill.progress import MetricsWriter, _draws_bars, read_metrics, tracked
 
 
 class Terminal(io.StringIO):
@@ -106,3 +106,14 @@ def test_a_line_cut_off_by_a_crash_is_left_out(tmp_path, caplog):
 
 def test_no_metrics_file_holds_no_rows(tmp_path):
     assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+def test_workers_and_other_ranks_draw_no_bar_on_the_terminal(monkeypatch):
+    """One process has the terminal; the others would write over its bar."""
+    monkeypatch.setattr("sys.stderr", Terminal())
+    assert _draws_bars()
+    monkeypatch.setenv("RANK", "1")
+    assert not _draws_bars()
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: object())
+    assert not _draws_bars()

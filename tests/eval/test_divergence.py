@@ -18,7 +18,7 @@ from distill.data.sequences import TokenizedSequence
 from distill.errors import CacheError, DataError, ModelError
 from distill.export import write_gguf
 from distill.models import LoadedModel, ScratchSettings, load_model, new_model, save_model
-from distill.teacher_cache import CacheSettings, TeacherCache, score_sequences
+from distill.teacher_cache import CacheSettings, TeacherCache, TierSettings, score_sequences
 from eval.divergence import MemoryLimits, kl_to_teacher, mean_over_tokens, reference_perplexity
 
 SHAPE = ScratchSettings(hidden_size=8, num_layers=1, num_heads=1, intermediate_size=8, max_length_tokens=64)
@@ -36,10 +36,9 @@ def sequences_of(loaded: LoadedModel, dialogues: list[Conversation]) -> list[Tok
     return [row for row in rows if row is not None]
 
 
-def cached(loaded: LoadedModel, sequences: list[TokenizedSequence], folder, **settings: str) -> TeacherCache:
-    settings = (
-        CacheSettings(hidden_dtype="float32", max_length_tokens=100) if not settings else CacheSettings(**settings)
-    )
+def cached(loaded: LoadedModel, sequences: list[TokenizedSequence], folder, **tier: str) -> TeacherCache:
+    chosen = TierSettings.model_validate(tier or {"codec": "exact", "hidden_dtype": "float32"})
+    settings = CacheSettings(codec=chosen, max_length_tokens=100)
     return score_sequences(loaded, sequences, settings=settings, output_dir=folder, data_fingerprint="data")
 
 
@@ -82,9 +81,10 @@ def test_a_cache_gives_the_figure_of_the_teacher_it_was_made_by(make_model, dial
     sequences = sequences_of(make_model(0), dialogues)
     cache = cached(make_model(0), sequences, tmp_path / "cache")
     live = kl_to_teacher(make_model(1), make_model(0), sequences)
-    from_cache = kl_to_teacher(make_model(1), cache, sequences)
-    assert from_cache.mean_nats == pytest.approx(live.mean_nats, rel=1e-4)
-    assert from_cache.num_tokens == live.num_tokens
+    for limits in (MemoryLimits(), MemoryLimits(max_batch_tokens=40, max_logits=600)):
+        from_cache = kl_to_teacher(make_model(1), cache, sequences, limits=limits)
+        assert from_cache.mean_nats == pytest.approx(live.mean_nats, rel=1e-4)
+        assert from_cache.num_tokens == live.num_tokens
 
 
 def test_a_cache_that_does_not_fit_is_refused(make_model, dialogues, tmp_path):
@@ -95,7 +95,7 @@ def test_a_cache_that_does_not_fit_is_refused(make_model, dialogues, tmp_path):
         )
     with pytest.raises(CacheError, match="1 of 3 sequences are not in teacher cache"):
         kl_to_teacher(make_model(1), cached(make_model(0), sequences[1:], tmp_path / "b"), sequences)
-    with pytest.raises(CacheError, match=r"distill cache RECIPE cache\.codec=exact"):
+    with pytest.raises(CacheError, match=r"distill cache RECIPE cache\.codec=\[scores,exact\]"):
         kl_to_teacher(make_model(1), cached(make_model(0), sequences, tmp_path / "c", codec="scores"), sequences)
 
 

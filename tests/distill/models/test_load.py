@@ -3,9 +3,18 @@ import json
 import pytest
 import torch
 
+from distill.data import CHAT_TEMPLATE
 from distill.errors import ModelError
 from distill.export.gguf import write_gguf
-from distill.models import LoraSettings, add_lora, load_model, resolved_device, save_model, train_tokenizer
+from distill.models import (
+    LoraSettings,
+    add_lora,
+    load_model,
+    model_fingerprint,
+    resolved_device,
+    save_model,
+    train_tokenizer,
+)
 
 IDS = torch.tensor([[5, 6, 7, 8]])
 
@@ -124,3 +133,10 @@ def test_adapters_of_adapters_are_refused(saved, tokenizer, tmp_path):
     path.write_text(json.dumps(config))
     with pytest.raises(ModelError, match="which are adapters themselves"):
         load_model(tmp_path / "second")
+
+
+def test_the_fingerprint_of_a_model_is_told_without_building_it(saved, tmp_path):
+    template = tmp_path / "other.jinja"
+    template.write_text("{# of another hand #}" + CHAT_TEMPLATE)
+    for options in ({}, {"dtype": "bfloat16"}, {"chat_template": template}):
+        assert model_fingerprint(saved, **options) == load_model(saved, **options).fingerprint

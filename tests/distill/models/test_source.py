@@ -91,3 +91,17 @@ def test_adapters_without_base_are_refused(tmp_path):
 
 def test_embedded_is_the_teacher_of_the_package():
     assert locate("embedded").folder == teacher_folder()
+
+
+def test_weights_are_downloaded_only_where_they_are_wanted(monkeypatch, tmp_path):
+    asked = []
+
+    def download(hub_id: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        asked.append(set(allow_patterns))
+        return str(tmp_path)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    locate("owner/name")
+    locate("owner/name", with_weights=False)
+    assert asked[0] - asked[1] == {"*.safetensors"}
+    assert asked[1] >= {"*.json", "*.jinja"}

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,19 +9,20 @@ from distill.models import load_model
 from distill.pipeline.cache import pairs_of, run_cache, sequences_of, shares_vocabulary
 from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.runner import run_recipe
 from distill.teacher_cache import TeacherCache
 
 
 def test_teacher_and_reference_score_both_completions_of_every_pair(finished: RunFolder):
     student = load_model(finished.start_source)
-    ids = {sequence.sequence_id for sequence in sequences_of(pairs_of(finished, student))}
+    ids = {sequence.sequence_id for sequence in sequences_of(pairs_of(finished, student.tokenizer))}
     for name in ("teacher", "reference"):
         assert set(TeacherCache.open(finished.stage("cache") / name).sequence_ids) == ids
 
 
 def test_only_the_teacher_has_distributions(finished: RunFolder):
     teacher, reference = (TeacherCache.open(finished.stage("cache") / name) for name in ("teacher", "reference"))
-    assert (teacher.manifest.codec, reference.manifest.codec) == ("exact", "scores")
+    assert (teacher.tiers, reference.tiers) == (("exact",), ("scores",))
     sums = teacher.log_probs(teacher.sequence_ids).exp().sum(-1)
     torch.testing.assert_close(sums, torch.ones_like(sums))
 
@@ -49,3 +51,13 @@ def test_plain_preference_training_needs_no_common_vocabulary(tiny_recipe: Path)
     overrides = [f"student.path={tiny_recipe.parent / 'stranger'}", "train.objective={name: dpo}"]
     stranger = load_recipe(tiny_recipe, overrides)
     assert not shares_vocabulary(RunFolder(stranger, stranger.recipe.output))
+
+
+def test_a_tier_is_added_without_scoring_the_others_again(finished: RunFolder, tmp_path: Path):
+    shutil.copytree(finished.output, tmp_path / "run")
+    teacher = tmp_path / "run" / "cache" / "teacher"
+    before = {path: path.read_bytes() for path in teacher.rglob("*.safetensors")}
+    more = load_recipe(finished.loaded.path, ["cache.codec=[exact,scores]", f"output={tmp_path / 'run'}"])
+    run = run_recipe(more, only="cache")
+    assert TeacherCache.open(run.stage("cache") / "teacher").tiers == ("exact", "scores")
+    assert {path: path.read_bytes() for path in before} == before

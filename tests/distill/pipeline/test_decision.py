@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from distill.files import fingerprint
+from distill.pipeline.decision import decide
 from distill.pipeline.manifest import read_manifest, write_manifest
 from distill.pipeline.recipe import LoadedRecipe, load_recipe
 from distill.pipeline.run_folder import RunFolder
@@ -57,3 +58,23 @@ def test_a_stage_made_again_makes_the_later_ones_run_again(tmp_path: Path):
     write_manifest(tmp_path / "sft", made.model_copy(update=older))
     (_, decision, *_) = plan(until)
     assert (decision.stage, decision.action, decision.reason) == ("sft", "restart", "prepare was made again since")
+
+
+def test_another_tier_is_added_to_a_cache_that_stands(finished: RunFolder):
+    """Only the tiers differ: the stage runs on what it holds. Anything else beside them starts it over."""
+    more = load_recipe(finished.loaded.path, ["cache.codec=[scores,exact]", f"output={finished.output}"])
+    decision = decide(RunFolder(more, finished.output), "cache", force=False, rerun=frozenset())
+    assert (decision.action, decision.reason) == ("extend", "other tiers are asked for; what stands is kept")
+    shards = load_recipe(
+        finished.loaded.path, ["cache.codec=[scores,exact]", "cache.shard_tokens=9", f"output={finished.output}"]
+    )
+    decision = decide(RunFolder(shards, finished.output), "cache", force=False, rerun=frozenset())
+    assert (decision.action, decision.reason) == ("restart", "changed since it was made: settings, tiers")
+    decision = decide(RunFolder(more, finished.output), "cache", force=True, rerun=frozenset())
+    assert decision.action == "restart"
+
+
+def test_who_fills_a_cache_does_not_make_it_another_one(finished: RunFolder):
+    organised = ["cache.workers=3", "cache.lease_s=5", "cache.max_batch_tokens=99", f"output={finished.output}"]
+    run = RunFolder(load_recipe(finished.loaded.path, organised), finished.output)
+    assert decide(run, "cache", force=False, rerun=frozenset()).action == "skip"

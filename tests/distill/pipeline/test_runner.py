@@ -1,13 +1,20 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from filelock import FileLock
 
 from distill.errors import DistillError, RecipeError, StageError
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.recipe import LoadedRecipe, load_recipe
+from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.runner import plan, run_recipe
+from distill.teacher_cache import TeacherCache, verify
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = ["data.num_teacher=4", "data.num_valid=2", "data.num_test=2"]
@@ -104,3 +111,57 @@ def test_a_launcher_is_refused_while_the_teachers_recipe_has_not_run(tmp_path: P
     overrides = [f"output={tmp_path / 'run'}", f"data.path={tmp_path / 'data'}"]
     with pytest.raises(RecipeError, match="the teacher's recipe smalltalk-teacher.yaml has not run"):
         run_recipe(load_recipe(ROOT / "recipes" / "smalltalk.yaml", overrides), only="sft")
+
+
+@pytest.mark.slow
+def test_commands_that_know_nothing_of_each_other_fill_one_runs_caches(tiny_recipe: Path, tmp_path: Path):
+    """An array job: the same command three times, on a run whose pairs stand; then train finds whole caches."""
+    words = [str(tiny_recipe), f"output={tmp_path / 'run'}", "cache.shard_tokens=8", "cache.lease_s=5"]
+    loaded = load_recipe(tiny_recipe, words[1:])
+    run_recipe(loaded, until="pairs")
+    command = [sys.executable, "-m", "distill", "cache", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in started:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    assert read_manifest(tmp_path / "run" / "cache").status == "done"
+    for name in ("teacher", "reference"):
+        verify(tmp_path / "run" / "cache" / name)
+    assert next(decision for decision in plan(loaded) if decision.stage == "cache").action == "skip"
+
+
+@pytest.mark.slow
+def test_the_ranks_of_a_launcher_fill_one_runs_caches(tiny_recipe: Path, finished: RunFolder, tmp_path: Path):
+    """The teacher is cut over both ranks, which score it together; for the reference each rank is a worker."""
+    shutil.copytree(finished.output, tmp_path / "run", ignore=shutil.ignore_patterns("cache", "train", "export"))
+    words = [f"output={tmp_path / 'run'}", "teacher.placement=zero-3", "cache.shard_tokens=8"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    result = subprocess.run(
+        [*launcher, "-m", "distill", "cache", str(tiny_recipe), *words, "--json"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert {row["what"] for row in json.loads(result.stdout)} == {"teacher", "reference"}
+    for name in ("teacher", "reference"):
+        verify(tmp_path / "run" / "cache" / name)
+        ours, theirs = (TeacherCache.open(run / "cache" / name) for run in (tmp_path / "run", finished.output))
+        ids = theirs.sequence_ids
+        torch.testing.assert_close(ours.token_log_probs(ids), theirs.token_log_probs(ids), rtol=0, atol=1e-3)
+    assert next(d for d in plan(load_recipe(tiny_recipe, words)) if d.stage == "cache").action == "skip"
+
+
+def test_a_cache_that_others_write_is_not_started_over(tiny_recipe: Path, finished: RunFolder, tmp_path: Path):
+    """A claim whose lease runs stands for a worker at work."""
+    shutil.copytree(finished.output, tmp_path / "run")
+    claim = tmp_path / "run" / "cache" / "teacher" / "claims" / "exact-00000.json"
+    claim.parent.mkdir(exist_ok=True)
+    claim.write_text('{"worker": "another", "lease_s": 60.0}')
+    loaded = load_recipe(tiny_recipe, [f"output={tmp_path / 'run'}"])
+    with pytest.raises(StageError, match=r"cache/teacher is being written by other workers\nwhy: .*\nfix: wait"):
+        run_recipe(loaded, only="cache", force=["cache"])
+    claim.unlink()
+    run_recipe(loaded, only="cache", force=["cache"])

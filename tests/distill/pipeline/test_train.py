@@ -1,6 +1,11 @@
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
 
+from distill.errors import CacheError
 from distill.models import load_model
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.run_folder import RunFolder
@@ -29,3 +34,27 @@ def test_a_finished_training_is_not_done_again(finished: RunFolder):
     summary = run_train(finished)
     assert weights.stat().st_mtime_ns == before
     assert summary["final_step"] == read_manifest(finished.stage("train")).summary["final_step"] == 2
+
+
+CHANGED = {
+    "teacher_fingerprint": '"teacher_fingerprint": "other"',
+    "tokenizer_fingerprint": '"tokenizer_fingerprint": "other"',
+    "template_hash": '"template_hash": "other"',
+    "max_length_tokens": '"max_length_tokens": 7',
+    "data_fingerprint": '"data_fingerprint": "other"',
+}
+
+
+@pytest.mark.parametrize("name", ["teacher", "reference"])
+@pytest.mark.parametrize("field", sorted(CHANGED))
+def test_a_cache_made_from_something_else_is_refused_by_field(finished: RunFolder, tmp_path: Path, name, field):
+    shutil.copytree(finished.output, tmp_path / "run")
+    run = RunFolder(finished.loaded, tmp_path / "run", finished.made_teacher)
+    manifest = run.stage("cache") / name / "manifest.json"
+    text, count = re.subn(rf'"{field}": [^,]*', CHANGED[field], manifest.read_text())
+    assert count == 1
+    manifest.write_text(text)
+    with pytest.raises(
+        CacheError, match=rf"{field} is '?(other|7)'?, but .* is asked for\nwhy: .*\nfix: make the cache"
+    ):
+        run_train(run)

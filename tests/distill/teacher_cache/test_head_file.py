@@ -7,7 +7,7 @@ from safetensors.torch import load, save_file
 
 from distill.errors import CacheError
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.head_file import head_size_bytes, read_head, write_head
+from distill.teacher_cache.head_file import float_head, head_size_bytes, read_head, write_head
 
 WEIGHT = torch.arange(6.0).reshape(3, 2).bfloat16()
 HEAD = OutputHead(WEIGHT, torch.tensor([1.0, 2.0, 3.0]), 0.25, 30.0)
@@ -54,7 +54,9 @@ def test_a_missing_or_cut_off_head_is_named(tmp_path: Path):
         ({}, header(soft_cap=0.0), "soft_cap 0.0"),
         ({}, header(soft_cap="x"), "soft_cap 'x'"),
         ({"other": torch.zeros(1)}, header(), "it holds bias, other, weight"),
-        ({"weight": torch.zeros(3, 2).int()}, header(), "not a weight"),
+        ({"weight": torch.zeros(3, 2).int()}, header(), "weight is I32, not one of F32"),
+        ({"weight": torch.full((3, 2), float("nan"))}, header(), "numbers that are not finite"),
+        ({"bias": torch.full((3,), float("inf"))}, header(), "numbers that are not finite"),
         ({"weight": torch.zeros(3, 3)}, header(), r"weight has shape \[3, 3\], not \[3, 2\]"),
         ({"bias": torch.zeros(4)}, header(), r"bias has shape \[4\], not \[3\]"),
     ],
@@ -65,3 +67,9 @@ def test_a_hostile_head_is_refused(tmp_path: Path, changes, metadata, message):
     save_file({**load(path.read_bytes()), **changes}, path, metadata=metadata)
     with pytest.raises(CacheError, match=message):
         read_head(path, vocab_size=3, hidden_size=2)
+
+
+def test_a_widened_head_gives_the_same_logits():
+    wide = float_head(HEAD)
+    assert wide.weight.dtype == torch.float32
+    torch.testing.assert_close(wide.logits(torch.ones(1, 2)), HEAD.logits(torch.ones(1, 2)), rtol=0, atol=0)

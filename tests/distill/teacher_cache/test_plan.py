@@ -21,25 +21,34 @@ def test_every_distinct_sequence_stands_in_exactly_one_shard(sequences):
 
 
 @given(sequences=sequence_lists, shard_tokens=st.integers(1, 12))
-def test_only_the_last_sequence_of_a_shard_overshoots(sequences, shard_tokens):
+def test_only_the_last_group_of_a_shard_overshoots(sequences, shard_tokens):
     for shard in planned(sequences, shard_tokens=shard_tokens).shards:
-        assert shard.num_tokens < shard_tokens + 5
+        assert shard.num_tokens < shard_tokens + max(group.num_tokens for group in shard.groups)
 
 
 @given(sequences=sequence_lists)
-def test_inside_a_shard_the_longest_stand_first(sequences):
+def test_inside_a_shard_the_groups_with_most_to_read_stand_first(sequences):
     for shard in planned(sequences).shards:
-        lengths = [item.length for item in shard.sequences]
-        assert lengths == sorted(lengths, reverse=True)
+        sizes = [group.num_positions for group in shard.groups]
+        assert sizes == sorted(sizes, reverse=True)
 
 
 def test_shards_follow_the_order_of_the_sequences():
     """Completions of 3, 2, 1 tokens, shards close at 4: the first two make 5 tokens and close shard 0."""
-    rows = [TokenizedSequence((1,), (2,) * count) for count in (3, 2, 1)]
+    rows = [TokenizedSequence((count,), (2,) * count) for count in (3, 2, 1)]
     plan = planned(rows)
     assert [[item.num_tokens for item in shard.sequences] for shard in plan.shards] == [[3, 2], [1]]
     assert [shard.name for shard in plan.shards] == ["00000.safetensors", "00001.safetensors"]
-    assert (plan.num_sequences, plan.num_tokens) == (3, 6)
+    assert (plan.num_sequences, plan.num_tokens, plan.longest) == (3, 6, 4)
+
+
+def test_completions_of_one_prompt_that_come_together_are_a_group_in_one_shard():
+    """Shards close at 4 tokens: a pair's 3 + 3 overshoot together; a prompt that returns is a new group."""
+    rows = [TokenizedSequence((1,), (2, 2, 2)), TokenizedSequence((1,), (3, 3, 3)), TokenizedSequence((4,), (5,))]
+    plan = planned([*rows, TokenizedSequence((1,), (6,))])
+    sizes = [[[item.num_tokens for item in group.sequences] for group in shard.groups] for shard in plan.shards]
+    assert sizes == [[[3, 3]], [[1], [1]]]
+    assert plan.shards[0].groups[0].num_positions == 1 + 2 + 2
 
 
 def test_a_sequence_that_comes_twice_is_planned_once():
@@ -48,7 +57,7 @@ def test_a_sequence_that_comes_twice_is_planned_once():
 
 
 def test_the_plans_fingerprint_tells_other_sequences_and_other_shards():
-    rows = [TokenizedSequence((1,), (token, token)) for token in range(4)]
+    rows = [TokenizedSequence((token,), (token, token)) for token in range(4)]
     prints = {
         planned(rows).fingerprint,
         planned(rows[:3]).fingerprint,
@@ -56,6 +65,44 @@ def test_the_plans_fingerprint_tells_other_sequences_and_other_shards():
     }
     assert len(prints) == 3
     assert planned(rows).fingerprint == planned(rows).fingerprint
+
+
+@given(sequences=sequence_lists, max_batch_tokens=st.integers(1, 40), shares_prompts=st.booleans())
+def test_batches_hold_the_shards_sequences_in_order_within_the_budget(sequences, max_batch_tokens, shares_prompts):
+    for shard in planned(sequences, shard_tokens=30).shards:
+        batches = shard.batches(max_batch_tokens, shares_prompts=shares_prompts)
+        ids = [item.id for batch in batches for item in batch.sequences]
+        assert ids == [item.id for item in shard.sequences]
+        for batch in batches:
+            sizes = [group.num_positions for group in batch.groups]
+            assert batch.row_tokens == max(sizes)
+            if not shares_prompts:
+                assert all(len(group.sequences) == 1 for group in batch.groups)
+                assert len(sizes) == 1 or len(sizes) * max(sizes) <= max_batch_tokens
+
+
+def test_short_groups_fill_rows_up():
+    """Rows of 6: one of 6, then 4 + 2; the budget of 12 holds both rows, the next group of 2 opens a new batch."""
+    rows = [TokenizedSequence((count,), (2,) * count) for count in (6, 4)]
+    rows += [TokenizedSequence((token,), (token, token)) for token in (7, 8)]
+    (shard,) = planned(rows, shard_tokens=30).shards
+    assert [[group.num_positions for group in batch.groups] for batch in shard.batches(12)] == [[6, 4, 2], [2]]
+    assert [batch.row_tokens for batch in shard.batches(12)] == [6, 2]
+
+
+def test_a_group_larger_than_a_batch_is_read_in_parts():
+    """Prompt 1 token, completions of 4, 4 and 3: two share a pass of 8 positions, 1 + 3 + 3 = 7, the third is alone."""
+    rows = [TokenizedSequence((1,), (token,) * count) for token, count in ((2, 4), (3, 4), (4, 3))]
+    (shard,) = planned(rows, shard_tokens=30).shards
+    assert [[len(item.groups), item.num_positions] for item in shard.batches(8)] == [[1, 7], [1, 3]]
+
+
+@given(sequences=sequence_lists.filter(bool), max_positions=st.integers(1, 30))
+def test_a_batch_is_cut_in_order_into_parts_that_fit(sequences, max_positions):
+    for batch in planned(sequences, shard_tokens=30).shards[0].batches(1_000):
+        parts = batch.cut(max_positions)
+        assert [item.id for part in parts for item in part.sequences] == [item.id for item in batch.sequences]
+        assert all(part.num_positions <= max_positions or len(part.sequences) == 1 for part in parts)
 
 
 @pytest.mark.parametrize(

@@ -1,225 +1,250 @@
 import json
+import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load, save_file
 
 from distill.errors import CacheError
-from distill.files import sha256_of_file
-from distill.models import LoadedModel, ScratchSettings, new_model
-from distill.numerics import log_softmax
-from distill.objectives.output_head import OutputHead
-from distill.teacher_cache import TeacherCache, score_sequences, tokenizer_fingerprint
+from distill.teacher_cache import TeacherCache, TierManifest, TierSettings, read_manifest
+from distill.teacher_cache.manifest import tier_path, write_manifest
+from tests.distill.teacher_cache.synthetic import ALL_TIERS, SHAPE, Synthetic, forged, own_copy, synthetic_cache
 
-MAX_KL_NATS = 1e-5
+# Measured on other heads; what the codecs themselves promise is tested with them.
+CLOSE = {"exact": 1e-5, "logits-bf16": 0.05, "exact-int8": 0.2}
+SCORES = ALL_TIERS[0]
 
 
 @pytest.fixture(scope="module")
-def folder(teacher, sequences, tmp_path_factory) -> Path:
-    """A finished `exact` cache, not to be changed."""
-    from distill.teacher_cache import CacheSettings
-
-    path = tmp_path_factory.mktemp("cache") / "c"
-    settings = CacheSettings(shard_tokens=12, max_batch_tokens=24)
-    score_sequences(teacher, sequences, settings=settings, output_dir=path, data_fingerprint="data")
-    return path
+def made(tmp_path_factory) -> Synthetic:
+    """A finished cache in every tier, not to be changed."""
+    return synthetic_cache(tmp_path_factory.mktemp("cache") / "c")
 
 
-@pytest.fixture
-def cache(folder: Path) -> TeacherCache:
+@pytest.fixture(scope="module")
+def cache(made: Synthetic) -> TeacherCache:
+    return made.open()
+
+
+def only(folder: Path, *codecs: str) -> TeacherCache:
+    """A copy whose manifest lists some tiers only."""
+    manifest = read_manifest(folder)
+    tiers = tuple(tier for tier in manifest.tiers if tier.codec in codecs)
+    write_manifest(folder, manifest.model_copy(update={"tiers": tiers}))
     return TeacherCache.open(folder)
 
 
-def own_copy(folder: Path, target: Path) -> Path:
-    """A copy that a test may damage."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            (target / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
-            (target / path.relative_to(folder)).write_bytes(path.read_bytes())
-    return target
+def targets(made: Synthetic, number: int) -> torch.Tensor:
+    return torch.tensor(made.sequences[number].sequence.completion_ids)
 
 
-def reference(model, row) -> torch.Tensor:
-    """The model's distributions at the completion, from its own forward, one sequence at a time."""
-    with torch.no_grad():
-        logits = model(torch.tensor([row.prompt_ids + row.completion_ids])).logits
-    return log_softmax(logits[0, len(row.prompt_ids) - 1 : -1])
+def true_token_log_probs(made: Synthetic, number: int) -> torch.Tensor:
+    return made.log_probs(number).gather(-1, targets(made, number)[:, None])[:, 0]
 
 
-def mean_kl_nats(cache: TeacherCache, model, sequences) -> float:
-    kls = []
-    for row in sequences:
-        expected = reference(model, row)
-        found = cache[row.sequence_id].log_probs()
-        assert found.dtype == torch.float32
-        kls.append((expected.exp() * (expected - found)).sum(-1))
-    return float(torch.cat(kls).mean())
-
-
-@pytest.mark.parametrize("norm_scale", [1.0, 5.0, 20.0])
-@pytest.mark.parametrize("hidden_dtype", ["bfloat16", "float32"])
-def test_exact_distributions_are_the_models_own(sequences, teacher, small_shards, tmp_path, norm_scale, hidden_dtype):
-    """From near uniform (scale 1, 5.6 nats of entropy) to nearly sure (scale 20, 0.3 nats)."""
-    scratch = ScratchSettings(hidden_size=32, num_layers=2, num_heads=2, intermediate_size=64)
-    model = new_model(scratch, teacher.tokenizer, seed=3)
-    model.model.norm.weight.data.fill_(norm_scale)
-    loaded = LoadedModel(model, teacher.tokenizer, "scaled", "scaled")
-    settings = small_shards(hidden_dtype=hidden_dtype)
-    cache = score_sequences(loaded, sequences, settings=settings, output_dir=tmp_path / "c", data_fingerprint="d")
-    bound = MAX_KL_NATS if hidden_dtype == "bfloat16" else 1e-9
-    assert abs(mean_kl_nats(cache, model, sequences)) < bound + 1e-7
-
-
-def test_token_log_probs_are_those_of_the_unrounded_model(cache, teacher, sequences):
-    for row in sequences:
-        targets = torch.tensor(row.completion_ids)
-        expected = reference(teacher.model, row).gather(-1, targets[:, None])[:, 0]
-        found = cache[row.sequence_id].token_log_probs()
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        assert cache[row.sequence_id].completion_ids().tolist() == list(row.completion_ids)
-
-
-def test_scale_soft_cap_and_bias_of_the_head_reach_the_distributions(tmp_path, cache, folder):
-    copy = own_copy(folder, tmp_path / "c")
-    head = OutputHead(torch.randn(280, 32), torch.randn(280), 0.5, 3.0)
-    from distill.teacher_cache.head_file import write_head
-
-    write_head(copy / "head.safetensors", head)
-    content = json.loads((copy / "manifest.json").read_text())
-    content["head_sha256"] = sha256_of_file(copy / "head.safetensors")
-    (copy / "manifest.json").write_text(json.dumps(content))
-    other = TeacherCache.open(copy)
-    ids = cache.sequence_ids[:2]
-    expected = log_softmax(head.logits(cache.hidden_states(ids)))
-    torch.testing.assert_close(other.log_probs(ids), expected, rtol=0, atol=0)
-
-
-def test_several_sequences_read_end_to_end_in_the_order_asked(cache):
-    ids = [cache.sequence_ids[index] for index in (7, 0, 7, 3)]
-    parts = [cache[sequence_id] for sequence_id in ids]
-    torch.testing.assert_close(cache.hidden_states(ids), torch.cat([part.hidden_states() for part in parts]))
-    torch.testing.assert_close(cache.token_log_probs(ids), torch.cat([part.token_log_probs() for part in parts]))
-    assert sum(cache.num_tokens(sequence_id) for sequence_id in ids) == len(cache.token_log_probs(ids))
-    assert cache.hidden_states(ids).dtype == torch.bfloat16
-
-
-def test_a_cache_knows_what_it_holds(cache, sequences):
-    assert len(cache) == len(sequences) == len(cache.sequence_ids)
-    assert all(row.sequence_id in cache for row in sequences)
+def test_a_cache_knows_what_it_holds(cache, made):
+    assert cache.tiers == ("scores", "exact", "exact-int8", "logits-bf16", "top-k", "sampled")
+    assert cache.sequence_ids == made.ids
+    assert len(cache) == 5
+    assert all(sequence_id in cache for sequence_id in made.ids)
     assert "0" * 64 not in cache
+    assert 7 not in cache
+    assert cache.lengths([made.ids[4], made.ids[0]]).tolist() == [5, 3]
+    assert cache.num_tokens(made.ids[2]) == 4
 
 
-def test_a_missing_sequence_is_refused_and_counted(cache, sequences):
-    known = [row.sequence_id for row in sequences]
-    cache.require_sequences(known)
-    with pytest.raises(CacheError, match=r"2 of 14 sequences are not in teacher cache .* the first is 000000000000"):
-        cache.require_sequences([*known, "0" * 64, "1" * 64, "0" * 64])
-    with pytest.raises(CacheError, match="1 of 1 sequences are not in") as caught:
-        cache["f" * 64]
-    assert "distill cache RECIPE" in caught.value.fix
-    with pytest.raises(CacheError, match="1 of 1 sequences are not in"):
-        cache.num_tokens("f" * 64)
+@pytest.mark.parametrize("number", range(5))
+def test_a_sequence_gets_its_own_tokens_scores_and_distributions(cache, made, number):
+    entry = cache[made.ids[number]]
+    assert entry.completion_ids().tolist() == targets(made, number).tolist()
+    torch.testing.assert_close(entry.token_log_probs(), true_token_log_probs(made, number))
+    torch.testing.assert_close(entry.log_probs(), made.log_probs(number))
+    torch.testing.assert_close(entry.hidden_states(), made.hidden_states[number])
+    values, token_ids = made.log_probs(number).topk(6)
+    assert entry.top_k().token_ids.tolist() == token_ids.tolist()
+    torch.testing.assert_close(entry.top_k().log_probs, values, rtol=1e-3, atol=1e-3)
+    tail = 1 - values.exp().sum(-1)
+    torch.testing.assert_close(entry.top_k().tail_mass, tail, rtol=0, atol=1e-6)
+    samples = entry.samples()
+    assert len(samples.row_offsets) == made.sequences[number].num_tokens + 1
+    assert int(samples.counts.sum()) == 9 * made.sequences[number].num_tokens
 
 
-def test_require_compares_with_the_manifest(cache, teacher):
-    cache.require(
-        teacher_fingerprint=teacher.fingerprint,
-        tokenizer_fingerprint=tokenizer_fingerprint(teacher.tokenizer),
-        max_length_tokens=512,
-    )
-    with pytest.raises(CacheError, match=r"template_hash is '.*', but 'other' is asked for"):
-        cache.require(template_hash="other")
+def test_several_sequences_come_end_to_end_in_the_order_asked(cache, made):
+    ids = [made.ids[number] for number in (4, 0, 4, 2)]
+    parts = [cache[sequence_id] for sequence_id in ids]
+    for read in ("completion_ids", "token_log_probs", "log_probs", "hidden_states"):
+        expected = torch.cat([getattr(part, read)() for part in parts])
+        torch.testing.assert_close(getattr(cache, read)(ids), expected)
+    torch.testing.assert_close(cache.top_k(ids).token_ids, torch.cat([part.top_k().token_ids for part in parts]))
+    torch.testing.assert_close(cache.samples(ids).token_ids, torch.cat([part.samples().token_ids for part in parts]))
+    sums = torch.stack([part.token_log_probs().double().sum() for part in parts])
+    torch.testing.assert_close(cache.sequence_log_probs(ids), sums)
+    assert cache.records("scores", ids).num_tokens == 5 + 3 + 5 + 4
+    assert len(cache.token_log_probs([])) == len(cache.sequence_log_probs([])) == 0
 
 
-def test_scores_have_no_distributions_and_say_how_to_get_them(teacher, sequences, small_shards, tmp_path):
-    cache = score_sequences(
-        teacher, sequences, settings=small_shards(codec="scores"), output_dir=tmp_path / "c", data_fingerprint="d"
-    )
-    entry = cache[sequences[0].sequence_id]
-    assert len(entry.token_log_probs()) == len(sequences[0].completion_ids)
-    for ask in (entry.log_probs, entry.hidden_states, lambda: cache.head):
-        with pytest.raises(CacheError, match="has codec scores") as caught:
+@pytest.mark.parametrize("max_log_probs", [1, 2 * SHAPE.vocab_size, 10**6])
+def test_blocks_are_the_same_distributions_in_pieces(cache, made, max_log_probs):
+    blocks = list(cache.log_probs_in_blocks(made.ids, max_log_probs=max_log_probs))
+    torch.testing.assert_close(torch.cat(blocks), cache.log_probs(made.ids))
+    assert max(map(len, blocks)) <= max(1, max_log_probs // SHAPE.vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "answers"),
+    [
+        (("logits-bf16", "exact-int8", "exact"), "exact"),
+        (("exact-int8", "logits-bf16"), "logits-bf16"),
+        (("exact-int8",), "exact-int8"),
+    ],
+)
+def test_the_most_exact_tier_answers(made, tmp_path, codecs, answers):
+    cache = only(own_copy(made.folder, tmp_path / "c"), *codecs)
+    own = only(own_copy(made.folder, tmp_path / "own"), answers)
+    for number, sequence_id in enumerate(made.ids):
+        torch.testing.assert_close(cache[sequence_id].log_probs(), own[sequence_id].log_probs(), rtol=0, atol=0)
+        found = cache[sequence_id].token_log_probs()
+        torch.testing.assert_close(found, own[sequence_id].token_log_probs(), rtol=0, atol=0)
+        torch.testing.assert_close(found, true_token_log_probs(made, number), rtol=0, atol=CLOSE[answers])
+
+
+@pytest.mark.parametrize(
+    ("has", "ask", "needs", "fix"),
+    [
+        ("scores", lambda cache, ids: cache.log_probs(ids), "exact or logits-bf16 or exact-int8", "[scores,exact]"),
+        ("scores", lambda cache, ids: next(cache.log_probs_in_blocks(ids)), "exact or logits-bf16", "[scores,exact]"),
+        ("scores", lambda cache, ids: cache[ids[0]].hidden_states(), "exact or exact-int8", "[scores,exact]"),
+        ("scores", lambda cache, ids: cache.records("top-k", ids), "top-k", "[scores,top-k]"),
+        ("top-k", lambda cache, ids: cache.token_log_probs(ids), "scores or exact or logits-bf16", "[top-k,scores]"),
+        ("top-k", lambda cache, ids: cache.samples(ids), "sampled", "[top-k,sampled]"),
+        ("sampled", lambda cache, ids: cache.top_k(ids), "top-k", "[sampled,top-k]"),
+        ("scores", lambda cache, _: cache.require_tier("exact", by="objective kd"), "exact", "[scores,exact]"),
+    ],
+)
+def test_what_a_cache_cannot_tell_names_the_command_that_adds_it(made, tmp_path, has, ask, needs, fix):
+    cache = only(own_copy(made.folder, tmp_path / "c"), has)
+    with pytest.raises(CacheError, match=f"needs tier {needs}.* of teacher cache .*, which has {has}") as caught:
+        ask(cache, made.ids)
+    assert caught.value.fix == f"distill cache RECIPE cache.codec={fix}"
+
+
+def test_the_first_tier_that_will_do_is_named(cache):
+    assert cache.require_tier("exact", "scores", by="x") == "exact"
+    assert cache.codec("top-k").settings.k == 6
+
+
+def test_a_cache_without_a_head_has_none(tmp_path):
+    made = synthetic_cache(tmp_path / "c", tiers=[SCORES])
+    manifest = read_manifest(made.folder)
+    write_manifest(made.folder, manifest.model_copy(update={"head_sha256": None}))
+    cache = made.open()
+    assert len(cache.token_log_probs(made.ids)) == 15
+    with pytest.raises(CacheError, match="the output head needs tier exact or exact-int8"):
+        _ = cache.head
+
+
+def test_a_missing_sequence_is_refused_and_counted(cache, made):
+    cache.require_sequences(made.ids)
+    with pytest.raises(CacheError, match=r"2 of 7 sequences are not in teacher cache .* the first is 000000000000"):
+        cache.require_sequences([*made.ids, "0" * 64, "1" * 64, "0" * 64])
+    for ask in (lambda: cache["f" * 64], lambda: cache.num_tokens("f" * 64), lambda: cache.log_probs(["f" * 64])):
+        with pytest.raises(CacheError, match="1 of 1 sequences are not in") as caught:
             ask()
-        assert "distill cache RECIPE cache.codec=exact" in caught.value.fix
-    assert not (tmp_path / "c" / "head.safetensors").exists()
+        assert "distill cache RECIPE" in caught.value.fix
 
 
-def test_shards_open_when_they_are_first_needed(folder, tmp_path):
-    copy = own_copy(folder, tmp_path / "c")
-    (copy / "shards" / "00002.safetensors").unlink()
-    cache = TeacherCache.open(copy)
-    with pytest.raises(CacheError, match=r"shards/00002\.safetensors .* the file is missing"):
-        _ = cache.sequence_ids
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("teacher_fingerprint", "another revision"),
+        ("tokenizer_fingerprint", "another tokenizer"),
+        ("template_hash", "another template"),
+        ("max_length_tokens", 17),
+        ("data_fingerprint", "other data"),
+    ],
+)
+def test_a_cache_made_from_something_else_is_refused_by_field(cache, field, value):
+    cache.require(teacher_fingerprint="teacher", template_hash="template")
+    with pytest.raises(CacheError, match=f"{field} is .*, but {value!r} is asked for"):
+        cache.require(**{field: value})
 
 
-def test_a_changed_byte_is_found_by_its_checksum(folder, tmp_path):
-    copy = own_copy(folder, tmp_path / "c")
-    path = copy / "shards" / "00001.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(CacheError, match=r"shards/00001\.safetensors .* its checksum is not the manifest's"):
-        _ = TeacherCache.open(copy).sequence_ids
-    assert TeacherCache.open(copy, checks_checksums=False).sequence_ids
+def test_a_cache_without_a_finished_tier_does_not_open(made, tmp_path):
+    folder = own_copy(made.folder, tmp_path / "c")
+    manifest = read_manifest(folder)
+    begun = (TierManifest(settings=TierSettings(codec="exact")),)
+    write_manifest(folder, manifest.model_copy(update={"tiers": begun}))
+    with pytest.raises(CacheError, match=r"is not finished: no tier is complete \(begun: exact\)"):
+        TeacherCache.open(folder)
 
 
-def test_a_changed_head_is_found_by_its_checksum(folder, tmp_path):
-    copy = own_copy(folder, tmp_path / "c")
-    path = copy / "head.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(CacheError, match=r"head\.safetensors .* its checksum is not the manifest's"):
-        _ = TeacherCache.open(copy).head
+def test_a_tier_under_way_is_no_tier(made, tmp_path):
+    folder = own_copy(made.folder, tmp_path / "c")
+    manifest = read_manifest(folder).with_tier(
+        TierManifest(settings=TierSettings(codec="exact", hidden_dtype="float32"))
+    )
+    write_manifest(folder, manifest)
+    cache = TeacherCache.open(folder)
+    assert "exact" not in cache.tiers
+    torch.testing.assert_close(cache.log_probs(made.ids), only(folder, "logits-bf16").log_probs(made.ids))
 
 
-@pytest.mark.parametrize("checks_checksums", [True, False])
-def test_a_shard_that_is_cut_off_is_named(folder, tmp_path, checks_checksums):
-    copy = own_copy(folder, tmp_path / "c")
-    path = copy / "shards" / "00001.safetensors"
-    path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(CacheError, match=r"shards/00001\.safetensors .* bytes, not"):
-        _ = TeacherCache.open(copy, checks_checksums=checks_checksums).sequence_ids
-
-
-def replaced(copy: Path, name: str, *, source: str, keeps_counts: bool) -> None:
-    """Puts another shard in a shard's place, checksum and size included, its counts only if asked."""
-    (copy / "shards" / name).write_bytes((copy / "shards" / source).read_bytes())
-    content = json.loads((copy / "manifest.json").read_text())
-    records = {record["name"]: record for record in content["shards"]}
-    own, other = records[name], records[source]
-    own |= {"sha256": other["sha256"], "size_bytes": other["size_bytes"]}
-    if not keeps_counts:
-        for key in ("num_sequences", "num_tokens"):
-            content[key] += other[key] - own[key]
-            own[key] = other[key]
-    (copy / "manifest.json").write_text(json.dumps(content))
-
-
-def test_a_shard_that_stands_twice_is_refused(folder, tmp_path):
-    copy = own_copy(folder, tmp_path / "c")
-    replaced(copy, "00001.safetensors", source="00000.safetensors", keeps_counts=False)
-    with pytest.raises(CacheError, match=r"00001\.safetensors .* stands in another shard too"):
-        _ = TeacherCache.open(copy).sequence_ids
-
-
-def test_a_shard_with_other_counts_than_its_record_is_refused(folder, tmp_path):
-    copy = own_copy(folder, tmp_path / "c")
-    path = copy / "shards" / "00001.safetensors"
-    tensors = load(path.read_bytes())
-    offsets = tensors["offsets"].tolist()
-    tensors = {"ids": tensors["ids"][:-1], "offsets": tensors["offsets"][:-1]} | {
-        name: tensors[name][: offsets[-2]] for name in ("completion_ids", "token_log_probs", "hidden_states")
-    }
-    header = {"distill": json.dumps({"format": "distill-teacher-shard", "version": 1})}
-    save_file({name: tensor.clone() for name, tensor in tensors.items()}, path, metadata=header)
-    content = json.loads((copy / "manifest.json").read_text())
-    content["shards"][1] |= {"sha256": sha256_of_file(path), "size_bytes": path.stat().st_size}
-    (copy / "manifest.json").write_text(json.dumps(content))
-    with pytest.raises(CacheError, match=r"00001\.safetensors .* it holds \d+ sequences and \d+ tokens, not"):
-        _ = TeacherCache.open(copy).sequence_ids
-
-
-def test_a_manifest_that_contradicts_itself_is_refused(folder, tmp_path):
-    copy = own_copy(folder, tmp_path / "c")
-    content = json.loads((copy / "manifest.json").read_text())
-    (copy / "manifest.json").write_text(json.dumps(content | {"num_tokens": 1}))
+def test_a_manifest_that_contradicts_itself_does_not_open(made, tmp_path):
+    folder = own_copy(made.folder, tmp_path / "c")
+    content = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps(content | {"num_tokens": 1}))
     with pytest.raises(CacheError, match="totals are not the sums"):
-        TeacherCache.open(copy)
+        TeacherCache.open(folder)
+
+
+def test_a_cache_that_was_moved_opens(made, tmp_path):
+    moved = own_copy(made.folder, tmp_path / "elsewhere" / "d")
+    torch.testing.assert_close(TeacherCache.open(str(moved)).log_probs(made.ids), made.open().log_probs(made.ids))
+
+
+def test_shards_are_opened_when_they_are_first_needed(made, tmp_path):
+    folder = own_copy(made.folder, tmp_path / "c")
+    tier_path(folder, "exact", 1).unlink()
+    cache = TeacherCache.open(folder)
+    assert len(cache.hidden_states(made.ids[:3])) == 8
+    with pytest.raises(CacheError, match=r"exact/00001\.safetensors .* the file is missing"):
+        cache.hidden_states(made.ids)
+
+
+def test_a_removed_cache_can_be_read_on_where_it_is_mapped(made, tmp_path):
+    folder = own_copy(made.folder, tmp_path / "c")
+    cache = TeacherCache.open(folder)
+    before = cache.hidden_states(made.ids)
+    shutil.rmtree(folder)
+    torch.testing.assert_close(cache.hidden_states(made.ids), before)
+
+
+def test_numbers_that_are_not_finite_are_never_handed_out(made, tmp_path):
+    """Without the check at opening, what is decoded is looked at."""
+    folder = own_copy(made.folder, tmp_path / "c")
+    for codec in ("scores", "exact", "logits-bf16"):
+        path = tier_path(folder, codec, 0)
+        path.write_bytes(path.read_bytes()[:-4] + b"\xff" * 4)
+        forged(folder, path)
+    cache = TeacherCache.open(folder, checks_checksums=False)
+    for read in ("token_log_probs", "hidden_states", "log_probs"):
+        with pytest.raises(CacheError, match=f"holds {read} that are not finite") as caught:
+            getattr(cache, read)(made.ids)
+        assert "distill cache verify" in caught.value.fix
+        assert len(getattr(cache, read)(made.ids[3:])) == 7
+    with pytest.raises(CacheError, match=r"scores/00000\.safetensors .* are no scores"):
+        TeacherCache.open(folder).token_log_probs(made.ids)
+
+
+def _sum_of_log_probs(folder: str) -> float:
+    cache = TeacherCache.open(folder)
+    return float(cache.token_log_probs(cache.sequence_ids).double().sum())
+
+
+@pytest.mark.slow
+def test_many_processes_read_one_cache_at_a_time(made):
+    with multiprocessing.get_context("spawn").Pool(3) as pool:
+        sums = pool.map(_sum_of_log_probs, [str(made.folder)] * 6)
+    assert set(sums) == {_sum_of_log_probs(str(made.folder))}

@@ -89,7 +89,8 @@ def scored_pairs(folder: Path, *, count: int = 16, codec: str = "exact") -> Scor
     sequences = [sequence for pair in examples for sequence in (pair.chosen, pair.rejected)]
 
     def scores(name: str, model: LoadedModel, codec: str) -> TeacherCache:
-        choice = CacheSettings.model_validate({"codec": codec, "hidden_dtype": "float32", "max_length_tokens": 64})
+        exact = [{"codec": "exact", "hidden_dtype": "float32"}] if codec == "exact" else []
+        choice = CacheSettings.model_validate({"codec": ["scores", *exact], "max_length_tokens": 64})
         return score_sequences(model, sequences, settings=choice, output_dir=folder / name, data_fingerprint="pairs")
 
     return Scored(examples, scores("teacher", new_student(1), codec), scores("reference", new_student(0), "scores"))

@@ -3,10 +3,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from distill.data import TokenizedPair, TokenizedSequence
+from distill.data import CHAT_TEMPLATE, TokenizedPair, TokenizedSequence
 from distill.errors import CacheError, RecipeError
+from distill.models import train_tokenizer
 from distill.training.cached_scores import CachedScores, cached_scores
-from tests.distill.training.examples import Scored, scored_pairs, settings
+from tests.distill.training.examples import Scored, scored_pairs, settings, tokenizer
 
 KD = {"name": "kd"}
 DADPO = {"name": "dadpo"}
@@ -17,6 +18,7 @@ def looked_up(scored: Scored, objective: dict[str, object], **changes: object) -
         "teacher_cache": scored.teacher,
         "reference_cache": scored.reference,
         "student_vocab_size": scored.teacher.manifest.vocab_size,
+        "tokenizer": tokenizer(),
     } | changes
     return cached_scores(scored.pairs, settings(objective=objective), **arguments)  # type: ignore[arg-type]
 
@@ -60,13 +62,22 @@ def test_pairs_that_were_not_scored_are_refused(scored: Scored):
 
 
 def test_another_vocabulary_is_refused(scored: Scored):
-    with pytest.raises(CacheError, match=r"the teacher has \d+ logits a token, the student 999"):
-        looked_up(scored, KD, student_vocab_size=999)
-    looked_up(scored, DADPO, student_vocab_size=999)
+    for changes in ({"student_vocab_size": 99}, {"student_vocab_size": 999, "tokenizer": None}):
+        with pytest.raises(CacheError, match=r"the teacher has \d+ logits a token, the student 999?"):
+            looked_up(scored, KD, **changes)
+    looked_up(scored, DADPO, student_vocab_size=99)
+
+
+def test_a_head_that_is_padded_further_is_welcome_if_the_tokenizer_is_the_same(scored: Scored):
+    looked_up(scored, KD, student_vocab_size=999)
+    other = train_tokenizer(["quite other words"] * 3, vocab_size=270, chat_template=CHAT_TEMPLATE)
+    with pytest.raises(CacheError, match="tokenizer_fingerprint is .* is asked for"):
+        looked_up(scored, KD, student_vocab_size=999, tokenizer=other)
 
 
 def test_a_cache_without_distributions_is_refused(tmp_path: Path):
     scored = scored_pairs(tmp_path, count=2, codec="scores")
-    with pytest.raises(CacheError, match=r"codec scores(.|\n)*distill cache RECIPE cache.codec=exact"):
+    with pytest.raises(CacheError, match="objective kd needs tier exact or exact-int8 .* which has scores") as caught:
         looked_up(scored, KD)
+    assert caught.value.fix == "distill cache RECIPE cache.codec=[scores,exact]"
     looked_up(scored, DADPO)

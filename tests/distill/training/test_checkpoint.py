@@ -6,8 +6,8 @@ import torch
 
 from distill.errors import TrainingError
 from distill.files import read_json, write_json
+from distill.models.world import World
 from distill.training.checkpoint import Checkpoint, Checkpoints
-from distill.training.world import World
 
 ALONE = World(0, 1, 0)
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from distill.errors import RecipeError
+from distill.models.world import process_group
 from distill.training.engine import (
     accumulation_steps,
     adamw,
@@ -15,7 +16,6 @@ from distill.training.engine import (
     zero_stage,
 )
 from distill.training.trainer import prepared_module
-from distill.training.world import process_group
 from tests.distill.training.examples import ROOT, new_student, settings
 
 PLANS = sorted((ROOT / "ds_configs").glob("*.json"))

@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.data import TokenizedConversation, TokenizedPair, TokenizedSequence
+from distill.models.world import World
 from distill.training.cached_scores import cached_scores
 from distill.training.feed import Counts, Feed, counts_of, length_of, shares, spread
-from distill.training.world import World
-from tests.distill.training.examples import Scored, dialogues, pairs, settings
+from tests.distill.training.examples import Scored, dialogues, pairs, settings, tokenizer
 
 ALONE = World(0, 1, 0)
 
@@ -76,6 +76,7 @@ def test_chosen_rows_come_first_with_their_cached_scores(scored: Scored):
         teacher_cache=scored.teacher,
         reference_cache=scored.reference,
         student_vocab_size=scored.teacher.manifest.vocab_size,
+        tokenizer=tokenizer(),
     )
     batch = Feed(scored.pairs, chosen, pad_id=0, seed=5, world=ALONE, scores=scores).step(0)
     by_id = {pair.chosen.sequence_id: pair for pair in scored.pairs}

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from distill.models import LoadedModel, LoraSettings, add_lora, load_model, save_model
+from distill.models.world import process_group
 from distill.training.engine import start_engine
 from distill.training.final_model import save_final_model
 from distill.training.trainer import prepared_module
-from distill.training.world import process_group
 from tests.distill.training.examples import ROOT, new_student, settings
 
 

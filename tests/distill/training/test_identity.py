@@ -1,10 +1,14 @@
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from distill.models import LoadedModel
+from distill.teacher_cache import TeacherCache
+from distill.teacher_cache.manifest import write_manifest
 from distill.training.identity import training_fingerprint
-from tests.distill.training.examples import dialogues, new_student, settings
+from tests.distill.training.examples import Scored, dialogues, new_student, settings
 
 
 def identity(student: LoadedModel | None = None, **changes: Any) -> str:
@@ -51,3 +55,19 @@ def test_a_model_that_was_never_saved_is_known_by_its_weights():
         next(iter(changed.model.parameters()))[0, 0] += 1
     assert identity(unsaved(0)) == identity(unsaved(0))
     assert len({identity(unsaved(0)), identity(unsaved(1)), identity(changed)}) == 3
+
+
+def test_only_the_tiers_that_are_read_make_another_run(scored: Scored, tmp_path: Path):
+    """`dadpo` reads log-probs of tokens: the tier of hidden states may come and go, `kd` reads it."""
+    manifest = scored.teacher.manifest
+    copy = Path(shutil.copytree(scored.teacher.folder, tmp_path / "c"))
+    write_manifest(copy, manifest.model_copy(update={"tiers": manifest.tiers[:1], "versions": {"torch": "1"}}))
+    without = TeacherCache.open(copy)
+    assert (scored.teacher.tiers, without.tiers) == (("scores", "exact"), ("scores",))
+
+    def of(name: str, cache: TeacherCache) -> str:
+        return identity(settings=settings(objective={"name": name}), caches=(cache, scored.reference))
+
+    assert of("dadpo", scored.teacher) == of("dadpo", without)
+    assert of("kd", scored.teacher) != of("kd", without)
+    assert of("dadpo", scored.teacher) != of("dadpo", scored.reference)

@@ -6,6 +6,7 @@ import torch
 
 from distill.data import TokenizedConversation
 from distill.errors import TrainingError
+from distill.models.world import World, process_group
 from distill.numerics import log_softmax
 from distill.objectives import dadpo_loss
 from distill.objectives.output_head import OutputHead
@@ -16,8 +17,7 @@ from distill.training.feed import Feed
 from distill.training.settings import TrainSettings
 from distill.training.step import StudentStep, loss_contributions
 from distill.training.trainer import prepared_module
-from distill.training.world import World, process_group
-from tests.distill.training.examples import Scored, dialogues, new_student, settings
+from tests.distill.training.examples import Scored, dialogues, new_student, settings, tokenizer
 
 ALONE = World(0, 1, 0)
 OBJECTIVES: list[dict[str, object]] = [
@@ -50,6 +50,7 @@ def fed(chosen: TrainSettings, scored: Scored, world: World) -> Feed:
         teacher_cache=scored.teacher,
         reference_cache=scored.reference,
         student_vocab_size=scored.teacher.manifest.vocab_size,
+        tokenizer=tokenizer(),
     )
     return Feed(scored.pairs, chosen, pad_id=0, seed=2, world=world, scores=scores)
 
@@ -90,6 +91,24 @@ def test_kd_of_a_student_that_is_its_teacher_is_zero(scored: Scored):
     logits = scored.teacher.head.logits(part.teacher_hidden_states)
     result = loss_contributions(chosen.objective, logits, part, batch.counts, teacher_head=scored.teacher.head)
     assert abs(result["loss"].item()) < 1e-6
+
+
+@pytest.mark.parametrize("wider", ["teacher", "student"])
+def test_rows_that_only_one_head_has_change_nothing_in_kd(scored: Scored, wider: str):
+    """Given a token that both have, padding tells nothing; what it weighs does not enter the divergence."""
+    chosen = settings(objective={"name": "kd"})
+    batch = fed(chosen, scored, ALONE).step(0)
+    part, head = batch.passes[0], scored.teacher.head
+    assert part.teacher_hidden_states is not None
+    padded = OutputHead(torch.cat([head.weight, torch.randn(8, head.weight.shape[1])]))
+    logits = torch.randn(len(part.target_ids), len(head.weight))
+    expected = loss_contributions(chosen.objective, logits, part, batch.counts, teacher_head=head)
+    if wider == "student":
+        logits = torch.cat([logits, torch.randn(len(logits), 8)], dim=1)
+    found = loss_contributions(
+        chosen.objective, logits, part, batch.counts, teacher_head=padded if wider == "teacher" else head
+    )
+    torch.testing.assert_close(found["loss"], expected["loss"])
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: "-".join(map(str, o.values()))[:30])

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import distill.training.world as world_module
-from distill.training.world import LAUNCHER_VARIABLES, World, is_main_rank, process_group, wait_for_main_rank
+import distill.models.world as world_module
+from distill.models.world import LAUNCHER_VARIABLES, World, is_main_rank, process_group, wait_for_main_rank
 from tests.distill.training.examples import job_environment
 
 

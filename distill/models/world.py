@@ -1,4 +1,4 @@
-"""The processes that train together: a launcher's ranks, or one plain process; brings DeepSpeed in, when called."""
+"""The processes that work together: a launcher's ranks, or one plain process; brings DeepSpeed in, when called."""
 
 import importlib
 import logging
@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from distill.models import name_deepspeed_accelerator
+from distill.models.quiet import name_deepspeed_accelerator
 
 LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 POLL_INTERVAL_S = 0.5
@@ -23,7 +23,7 @@ POLL_INTERVAL_S = 0.5
 
 @dataclass(frozen=True)
 class World:
-    """The processes that train together, seen from one of them."""
+    """The processes that work together, seen from one of them."""
 
     rank: int
     world_size: int

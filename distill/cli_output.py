@@ -1,0 +1,47 @@
+"""What the command line prints: tables as text or JSON, from the main process of a launcher only."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+
+def is_main_rank() -> bool:
+    """Whether this process speaks for all of a launcher's."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def print_facts(title: str, facts: Mapping[str, object], *, as_json: bool) -> None:
+    """A table of names and values."""
+    print_table(title, [{"what": name, "value": value} for name, value in facts.items()], as_json=as_json)
+
+
+def print_object(value: Mapping[str, object]) -> None:
+    """One JSON object."""
+    if is_main_rank():
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
+    """A table on stdout; of the processes of a launcher, the main one prints."""
+    if not is_main_rank():
+        return
+    if as_json:
+        print(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ("nothing",):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(value) for value in row.values()))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, markup=False, highlight=False).print(table)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

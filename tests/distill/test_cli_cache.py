@@ -1,0 +1,118 @@
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from distill import cli
+from distill.cli_cache import CACHE_VERBS, CacheOptions, worker_overrides
+from distill.errors import RecipeError
+from tests.distill.teacher_cache.clusters import filled, saved_teacher
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished cache of the tiers scores and exact, that no run made."""
+    path = tmp_path_factory.mktemp("cli")
+    return filled(saved_teacher(path / "model"), path / "cache").folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """`distill cache WORDS` in this process: exit code, stdout, stderr."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["distill", "cache", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return int(stop.value.code or 0), out, err
+
+    loggers = [logging.getLogger(name) for name in ("distill", "eval")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield call
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+def test_inspect_shows_figures_tiers_and_the_entropy(command: Command, folder: Path):
+    code, out, _ = command("inspect", folder)
+    assert code == 0
+    for part in ("num_sequences", "teacher_fingerprint", "scores", "exact", "entropy_nats", "█"):
+        assert part in out
+    told = json.loads(command("inspect", folder, "--json")[1])
+    assert {tier["codec"] for tier in told["tiers"]} == {"scores", "exact"}
+    assert sum(told["histograms"]["entropy_nats"]["counts"]) == told["histograms"]["entropy_nats"]["num_values"]
+
+
+def test_verify_reads_every_byte(command: Command, folder: Path):
+    assert "checksums verified" in command("verify", folder)[1]
+    assert json.loads(command("verify", folder, "--json")[1])["is_complete"] is True
+
+
+def test_benchmark_has_a_row_a_tier(command: Command, folder: Path):
+    rows = json.loads(command("benchmark", folder, "--json")[1])
+    assert [row["tier"] for row in rows] == ["scores", "exact"]
+    assert all(row["read_tokens_per_cpu_s"] > 0 for row in rows)
+    assert rows[0]["decode_tokens_per_cpu_s"] is None
+    assert "read_mb_per_cpu_s" in command("benchmark", folder)[1]
+
+
+def test_gc_says_what_would_go_and_then_removes_it(command: Command, folder: Path):
+    claim = folder / "claims" / "exact-00000.json"
+    claim.parent.mkdir(exist_ok=True)
+    claim.write_text('{"worker": "gone", "lease_s": 0.0}')
+    title = command("gc", folder, "--dry-run")[1]
+    assert "would free" in title
+    assert claim.exists()
+    assert [row["file"] for row in json.loads(command("gc", folder, "--json")[1])] == ["claims/exact-00000.json"]
+    assert not claim.exists()
+    assert json.loads(command("gc", folder, "--dry-run", "--json")[1]) == []
+
+
+def test_a_cache_without_a_run_cannot_be_compared_with_its_teacher(command: Command, folder: Path):
+    code, _, err = command("verify", folder, "--against-teacher", 2)
+    assert code == 2
+    assert "does not say where its teacher is" in err
+    assert "\nfix: name a cache inside its run's folder" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["inspect", "DIR", "--workers", "2"], "--workers does not go with cache inspect\nfix: distill cache RECIPE"),
+        (["gc", "DIR", "--against-teacher", "2"], "--against-teacher does not go with cache gc"),
+        (["benchmark", "DIR", "--dry-run"], "--dry-run does not go with cache benchmark\nfix: distill cache gc DIR"),
+        (["own.yaml", "--dry-run"], "--dry-run does not go with a recipe"),
+        (["own.yaml", "--workers", "0"], "Invalid value for '--workers'"),
+        (["gc"], "cache gc takes one folder, not 0"),
+        (["DIR"], "cache DIR: neither a recipe (*.yaml) nor one of inspect, verify, benchmark, gc"),
+        (["gc", "DIR"], "DIR is not a teacher cache"),
+        (["benchmark", "DIR"], "DIR is not a teacher cache"),
+    ],
+)
+def test_a_wrong_request_is_refused(
+    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], said: str
+):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = command(*words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "\nfix: " in err
+
+
+def test_the_number_of_workers_is_a_setting_of_the_recipe():
+    assert worker_overrides(CacheOptions(workers=3)) == ["cache.workers=3"]
+    assert worker_overrides(CacheOptions()) == []
+
+
+def test_every_verb_says_what_it_does():
+    assert set(CACHE_VERBS) == {"inspect", "verify", "benchmark", "gc"}
+    with pytest.raises(RecipeError, match="--workers does not go with it"):
+        CacheOptions(workers=2).require_only("it")
