@@ -1,9 +1,9 @@
 """Stage `pairs`: for each prompt one answer of the teacher (chosen) and one of the student (rejected)."""
 
-from distill.data import read_conversations
 from distill.decoding import TransformersGenerator
 from distill.files import fingerprint
 from distill.pipeline.cache import shares_vocabulary
+from distill.pipeline.prompts import prompts_of_pairs
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_start, load_teacher
 from distill.preference import write_pairs_stage
@@ -17,7 +17,7 @@ def run_pairs(run: RunFolder) -> dict[str, object]:
     teacher = load_teacher(run)
     student = load_start(run)
     report = write_pairs_stage(
-        read_conversations(run.conversations("prompts")),
+        prompts_of_pairs(run),
         teacher=TransformersGenerator(teacher),
         student=TransformersGenerator(student),
         settings=settings,
