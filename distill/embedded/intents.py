@@ -41,7 +41,7 @@ class Intent:
         new: slots that the question fills.
         needs: the frame of earlier slots that the question refers to, if any.
         sets: the frame that the question leaves behind for later turns, if any.
-        repeats: intents after which the question would only repeat what was said.
+        repeats: intents after which the question would repeat what was said, or its answer no longer hold.
         clears: whether the question ends the frame it needs.
         place: "first" opens a dialogue only, "last" ends it only, "any" stands anywhere.
         derived: names of derived values that the templates mention.
