@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distill.errors import ExportError, RecipeError, GateError
+from distill.errors import ExportError, GateError, RecipeError
 from distill.export.checksums import verify_checksums
 from distill.export.fidelity import Fidelity
 from distill.export.formats import FORMATS
