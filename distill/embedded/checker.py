@@ -31,6 +31,8 @@ class Expectation:
 
     required: frozenset[Value]
     allowed: frozenset[Value]
+    parts: frozenset[str]
+    results: frozenset[str]
     max_words: int
 
 
@@ -51,12 +53,14 @@ def check_answer(facts: Mapping[str, Any], turn: int, answer: str) -> Verdict:
     expectation = _expectation(intent.id, tuple(sorted(slots.items())))
     stated = stated_values(answer)
     values = intent.values(slots)
-    sums = {values[name] for name in ARITHMETIC & values.keys()}
+    sums = {values[name] for name in ARITHMETIC & values.keys()} - expectation.parts
     reasons = []
     if not all(key.search(answer) for key in intent.keys):
         reasons.append("intent")
     for kind, value in sorted(expectation.required - stated):
         reasons.append("arithmetic" if value in sums else f"slot:{kind}")
+    if not _ends_in_its_result(answer, expectation):
+        reasons.append("arithmetic")
     if stated - expectation.allowed:
         reasons.append("contradiction")
     if personalities_shown(answer) != {personality}:
@@ -99,18 +103,30 @@ def _read(facts: Mapping[str, Any], turn: int) -> tuple[Intent, str, dict[str, s
 
 @lru_cache(maxsize=50_000)
 def _expectation(intent_id: str, slots: tuple[tuple[str, str], ...]) -> Expectation:
-    """Required is what all personalities state, allowed is what any of them states."""
-    answers = [intents()[intent_id].answer(personality, dict(slots)) for personality in PERSONALITIES]
+    """Required is what all personalities state, but for the parts of a sum; allowed is what any of them states."""
+    intent = intents()[intent_id]
+    answers = [intent.answer(personality, dict(slots)) for personality in PERSONALITIES]
     stated = [stated_values(answer) for answer in answers]
+    values = intent.values(dict(slots))
+    results = frozenset(values[name] for name in intent.derived if name not in intent.shown)
+    parts = frozenset(values[name] for name in intent.shown) - results
     return Expectation(
-        required=frozenset.intersection(*stated),
+        required=frozenset.intersection(*stated) - {("price", part) for part in parts},
         allowed=frozenset.union(*stated),
+        parts=parts,
+        results=results,
         max_words=max(len(answer.split()) for answer in answers) + _SPARE_WORDS,
     )
 
 
+def _ends_in_its_result(answer: str, expectation: Expectation) -> bool:
+    """Whether a sum comes after its parts: "$10 less $4.50 is $5.50" is not "$10 less $5.50 is $4.50"."""
+    last_part = max((answer.rfind(part) for part in expectation.parts), default=-1)
+    return last_part < 0 or any(answer.rfind(result) > last_part for result in expectation.results)
+
+
 def _rambles(answer: str, *, max_words: int) -> bool:
-    sentences = [part for part in re.split(r"[.!?]+\s*", answer.lower()) if part]
+    sentences = [part for part in re.split(r"[.!?]+(?:\s+|$)", answer.lower()) if part]
     is_repeated = len(set(sentences)) < len(sentences)
     return is_repeated or len(answer.split()) > max_words or "<|" in answer or "|>" in answer
 

@@ -41,10 +41,11 @@ class Intent:
         new: slots that the question fills.
         needs: the frame of earlier slots that the question refers to, if any.
         sets: the frame that the question leaves behind for later turns, if any.
-        repeats: intents after which the question would only repeat what was said.
+        repeats: intents after which the question would repeat what was said, or its answer no longer hold.
         clears: whether the question ends the frame it needs.
         place: "first" opens a dialogue only, "last" ends it only, "any" stands anywhere.
         derived: names of derived values that the templates mention.
+        shown: those of them that the answers mention on the way to a sum, and a right answer may leave out.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Intent:
     clears: bool
     place: str
     derived: tuple[str, ...]
+    shown: frozenset[str]
 
     def values(self, slots: Values) -> dict[str, str]:
         """The slots and every derived value that templates of this intent mention."""
@@ -114,4 +116,5 @@ def _intent(intent_id: str, category: str, entry: Mapping[str, Any]) -> Intent:
         clears=bool(entry.get("clears", False)),
         place=str(entry.get("place", "any")),
         derived=tuple(sorted(fields & DERIVED.keys())),
+        shown=frozenset(entry.get("shown", ())),
     )

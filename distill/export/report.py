@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from distill.errors import ExportError, GateError
+from distill.errors import ExportError, GateError, RecipeError
 from distill.export.checksums import verify_checksums
 from distill.export.fidelity import Fidelity
 from distill.export.formats import FORMATS
@@ -120,9 +120,10 @@ def verify_export(output_dir: Path) -> ExportReport:
     """Checks every artefact under `output_dir` against its checksums.
 
     Raises:
-        ExportError: there is none, or one is damaged.
+        RecipeError: the folder holds none.
+        ExportError: one is damaged.
     """
     folders = [output_dir / name for name in FORMATS if (output_dir / name).is_dir()]
     if not folders:
-        raise ExportError(f"{output_dir} holds no artefacts", fix="name the folder given to --out")
+        raise RecipeError(f"{output_dir} holds no artefacts", fix="name the folder given to --out")
     return ExportReport(output_dir=output_dir, artefacts=tuple(read_artefact(folder) for folder in folders))

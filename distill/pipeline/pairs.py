@@ -1,9 +1,9 @@
 """Stage `pairs`: for each prompt one answer of the teacher (chosen) and one of the student (rejected)."""
 
-from distill.data import read_conversations
 from distill.decoding import TransformersGenerator
 from distill.files import fingerprint
 from distill.pipeline.cache import shares_vocabulary
+from distill.pipeline.prompts import prompts_of_pairs
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_start
 from distill.pipeline.teacher import teacher_generator
@@ -18,7 +18,7 @@ def run_pairs(run: RunFolder) -> dict[str, object]:
     teacher, teacher_fingerprint = teacher_generator(run)
     student = load_start(run)
     report = write_pairs_stage(
-        read_conversations(run.conversations("prompts")),
+        prompts_of_pairs(run),
         teacher=teacher,
         student=TransformersGenerator(student),
         settings=settings,

@@ -16,6 +16,7 @@ from distill.models import (
     save_model,
     train_tokenizer,
 )
+from distill.pipeline.prompts import prompts_of_sft
 from distill.pipeline.run_folder import RunFolder, model_source
 from distill.pipeline.stage_settings import DistilledSftSettings
 from distill.pipeline.teacher import described_start, load_teacher, teacher_generator, teacher_tokenizer
@@ -77,7 +78,7 @@ def _answered(run: RunFolder, settings: DistilledSftSettings) -> list[Conversati
 def _answers_of_teacher(run: RunFolder, settings: DistilledSftSettings) -> list[Conversation]:
     """Answers every prompt with the teacher once; other ranks of a launcher wait for the main one."""
     folder = run.stage("sft") / "teacher_answers"
-    prompts = read_conversations(run.conversations("prompts"))
+    prompts = prompts_of_sft(run)
     if not is_main_rank():
         wait_for_main_rank(folder / "report.json")
     teacher, models_fingerprint = teacher_generator(run)

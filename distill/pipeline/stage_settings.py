@@ -40,7 +40,19 @@ class DistilledSftSettings(TrainSettings):
         "none",
         description="rows of the data whose own answers are learned too: the small labelled set or the teacher's",
     )
+    num_prompts: int | None = Field(
+        None,
+        gt=0,
+        description="prompts the teacher answers here, the first ones; stage pairs then takes the others, which the"
+        " student has not learned; none: both stages take all",
+    )
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how the teacher answers")
+
+    @model_validator(mode="after")
+    def _asks_only_a_teacher(self) -> Self:
+        if self.answers == "data" and self.num_prompts is not None:
+            raise ValueError("num_prompts is set, but answers is data: no teacher answers prompts")
+        return self
 
 
 class EvaluateSettings(Settings):

@@ -13,11 +13,8 @@ from distill.files import write_json
 from distill.preference.blocks import (
     PROMPTS_PER_BLOCK,
     REPORT_NAME,
-    begin_blocks,
+    conversations_in_blocks,
     derived_seed,
-    fingerprint_of_conversations,
-    in_blocks,
-    made_blocks,
 )
 from distill.progress import tracked
 
@@ -54,15 +51,6 @@ def teacher_answers(
     Raises:
         DataError: two conversations share an id.
     """
-    plan = {
-        "what": "teacher answers",
-        "conversations": fingerprint_of_conversations(conversations),
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "models": models_fingerprint,
-        "prompts_per_block": prompts_per_block,
-    }
-    blocks = begin_blocks(output_dir, plan)
     by_id = {conversation.id: conversation for conversation in conversations}
     answered: list[Conversation] = []
     dropped: Counter[str] = Counter()
@@ -71,8 +59,18 @@ def teacher_answers(
         replies = answer_conversations(teacher, part, settings, seed=derived_seed(seed, "teacher"))
         return [_row(conversation, own) for conversation, own in zip(part, replies, strict=True)]
 
+    blocks = conversations_in_blocks(
+        "teacher answers",
+        conversations,
+        make,
+        settings=settings,
+        seed=seed,
+        models_fingerprint=models_fingerprint,
+        prompts_per_block=prompts_per_block,
+        folder=output_dir,
+    )
     with tracked("teacher answers, conversations", len(conversations)) as progress:
-        for rows in made_blocks(blocks, in_blocks(conversations, size=prompts_per_block), make):
+        for rows in blocks:
             for row in rows:
                 if row["dropped"] is None:
                     answered.append(_conversation(row, by_id))

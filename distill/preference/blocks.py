@@ -9,6 +9,7 @@ from typing import TypeVar
 from distill.data import Conversation
 from distill.errors import DataError
 from distill.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
+from distill.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,43 @@ Item = TypeVar("Item")
 def in_blocks(items: Sequence[Item], *, size: int) -> list[Sequence[Item]]:
     """Cuts a sequence into runs of `size`, the last one shorter."""
     return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+def conversations_in_blocks(
+    what: str,
+    conversations: Sequence[Conversation],
+    make: Callable[[Sequence[Conversation]], Sequence[Row]],
+    *,
+    settings: Settings,
+    seed: int,
+    models_fingerprint: str,
+    prompts_per_block: int,
+    folder: Path,
+) -> Iterator[list[dict[str, object]]]:
+    """Yields the rows that `make` gives for each block of conversations; blocks of an earlier run are read.
+
+    Args:
+        what: the kind of rows, one of the things that blocks are told apart by.
+        conversations: in order; ids are unique.
+        make: one block's rows.
+        settings: what shapes the rows.
+        seed: of the draws.
+        models_fingerprint: of the models that answer.
+        prompts_per_block: conversations that a cut-off loses at most.
+        folder: the stage's folder.
+
+    Raises:
+        DataError: two conversations share an id, or a block is damaged.
+    """
+    plan = {
+        "what": what,
+        "conversations": fingerprint_of_conversations(conversations),
+        "settings": settings.model_dump(mode="json"),
+        "seed": seed,
+        "models": models_fingerprint,
+        "prompts_per_block": prompts_per_block,
+    }
+    return made_blocks(begin_blocks(folder, plan), in_blocks(conversations, size=prompts_per_block), make)
 
 
 def begin_blocks(folder: Path, plan: Mapping[str, object]) -> Path:

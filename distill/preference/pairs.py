@@ -18,11 +18,10 @@ from distill.preference.answers import refusal, with_answers
 from distill.preference.blocks import (
     PROMPTS_PER_BLOCK,
     REPORT_NAME,
-    begin_blocks,
+    conversations_in_blocks,
     derived_seed,
     fingerprint_of_conversations,
     in_blocks,
-    made_blocks,
 )
 from distill.progress import tracked
 from distill.settings import Settings
@@ -149,19 +148,20 @@ def write_pairs_stage(
     Raises:
         DataError: two conversations share an id, or a block is damaged.
     """
-    plan = {
-        "what": "pairs",
-        "conversations": fingerprint_of_conversations(conversations),
-        "settings": settings.model_dump(mode="json"),
-        "seed": seed,
-        "models": models_fingerprint,
-        "prompts_per_block": prompts_per_block,
-    }
 
     def make(part: Sequence[Conversation]) -> list[dict[str, object]]:
         return pair_rows(part, teacher=teacher, student=student, settings=settings, seed=seed)
 
-    blocks = made_blocks(begin_blocks(output_dir, plan), in_blocks(conversations, size=prompts_per_block), make)
+    blocks = conversations_in_blocks(
+        "pairs",
+        conversations,
+        make,
+        settings=settings,
+        seed=seed,
+        models_fingerprint=models_fingerprint,
+        prompts_per_block=prompts_per_block,
+        folder=output_dir,
+    )
     report = _report(blocks, conversations, settings=settings)
     write_pairs(output_dir / PAIRS_NAME, report.pairs)
     write_json(output_dir / REPORT_NAME, report.to_json())

@@ -85,6 +85,7 @@ def test_a_right_answer_need_not_be_the_worlds_own():
     [
         ("Noted, plus an oat cookie, $6.50.", ("intent",)),
         ("Noted, plus one more. Together $6.50.", ("slot:food",)),
+        ("Noted, plus an oat cookie. Together $6.50 with its $2.00.", ("arithmetic",)),
         ("Noted, plus an oat cookie. Together $7.50.", ("arithmetic", "contradiction")),
         ("Noted, plus an oat cookie. Together a lot.", ("arithmetic",)),
         ("Noted, plus an oat cookie and a date bar. Together $6.50.", ("contradiction",)),

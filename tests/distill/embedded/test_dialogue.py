@@ -91,7 +91,7 @@ def test_every_intent_is_drawn_in_training_and_test():
 def test_every_slot_value_appears_in_training():
     seen = {
         (SLOT_VALUES[slot], value)
-        for row in draw("teacher", num_dialogues=6000, seed=0)
+        for row in draw("teacher", num_dialogues=12_000, seed=0)
         for turn in row["facts"]["turns"]
         for slot, value in turn["slots"].items()
     }

@@ -1,5 +1,7 @@
 """Laws of what is held out."""
 
+import itertools
+import re
 from collections import Counter
 
 import pytest
@@ -35,12 +37,47 @@ def test_a_phrasing_stands_in_one_part_and_one_intent():
     assert [phrasing for phrasing, found in parts.items() if len(found) > 1] == []
 
 
-def test_every_intent_has_twelve_ways_of_asking_and_held_out_ones():
+def test_every_intent_has_forty_ways_of_asking_and_held_out_ones():
     for intent in intents().values():
         num = Counter({part: len(set(intent.phrasings[part])) for part in PARTS})
-        assert num["train"] >= 12, intent.id
+        assert num["train"] >= 40, intent.id
         assert num["valid"] >= 1, intent.id
         assert num["test"] >= 2, intent.id
+
+
+def words(phrasing):
+    return tuple(re.findall(r"\{\w+\}|[a-z0-9']+", phrasing.lower()))
+
+
+def differ_by_more_than_a_word(first, second):
+    """No single word inserted, left out or replaced turns one into the other."""
+    if abs(len(first) - len(second)) > 1:
+        return True
+    same = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))))
+    rests = {(first[i:], second[j:]) for i, j in ((same + 1, same + 1), (same + 1, same), (same, same + 1))}
+    return first != second and all(a != b for a, b in rests)
+
+
+def test_one_word_is_the_least_difference():
+    base = words("When do you open?")
+    for near in (
+        "When do you open",
+        "When do you close?",
+        "So when do you open?",
+        "When do you open then?",
+        "Do you open?",
+    ):
+        assert not differ_by_more_than_a_word(base, words(near))
+    assert differ_by_more_than_a_word(base, words("When will you close?"))
+    assert differ_by_more_than_a_word(base, words("Do you open then?"))
+
+
+def test_no_training_phrasing_is_within_a_word_of_a_held_out_one():
+    for intent in intents().values():
+        for part in ("valid", "test"):
+            for held_out in map(words, intent.phrasings[part]):
+                near = [p for p in intent.phrasings["train"] if not differ_by_more_than_a_word(words(p), held_out)]
+                assert near == [], intent.id
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from distill.errors import ExportError, GateError
+from distill.errors import ExportError, GateError, RecipeError
 from distill.export.checksums import write_checksums
 from distill.export.fidelity import Fidelity
 from distill.export.report import ARTEFACT, ArtefactReport, ExportReport, read_artefact, verify_export
@@ -77,7 +77,7 @@ def test_a_report_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_folder_without_artefacts_is_refused(tmp_path):
-    with pytest.raises(ExportError, match="holds no artefacts"):
+    with pytest.raises(RecipeError, match="holds no artefacts"):
         verify_export(tmp_path)
 
 
