@@ -11,7 +11,14 @@ import typer
 
 from distill import __version__
 from distill.errors import DistillError, RecipeError
-from distill.process import INTERRUPTED, TERMINATED, refusal_of_system, stopped_by_sigterm, without_local_rank
+from distill.process import (
+    INTERRUPTED,
+    TERMINATED,
+    keep_freed_memory,
+    refusal_of_system,
+    stopped_by_sigterm,
+    without_local_rank,
+)
 
 if TYPE_CHECKING:
     from distill.pipeline import LoadedRecipe
@@ -241,6 +248,7 @@ def options(
 
 def main() -> None:
     """The entry point: errors go to stderr as what / why / fix, without a traceback."""
+    keep_freed_memory()
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars; ours are rich's
     try:
         with stopped_by_sigterm():
