@@ -12,7 +12,14 @@ from distill import __version__
 from distill.cli_cache import CACHE_VERBS, CacheOptions, look_into, worker_overrides
 from distill.cli_output import is_main_rank, print_facts, print_table
 from distill.errors import DistillError, RecipeError
-from distill.process import INTERRUPTED, TERMINATED, refusal_of_system, stopped_by_sigterm, without_local_rank
+from distill.process import (
+    INTERRUPTED,
+    TERMINATED,
+    keep_freed_memory,
+    refusal_of_system,
+    stopped_by_sigterm,
+    without_local_rank,
+)
 
 if TYPE_CHECKING:
     from distill.pipeline import LoadedRecipe
@@ -225,6 +232,7 @@ def options(
 
 def main() -> None:
     """The entry point: errors go to stderr as what / why / fix, without a traceback."""
+    keep_freed_memory()
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars; ours are rich's
     try:
         with stopped_by_sigterm():

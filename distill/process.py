@@ -1,5 +1,6 @@
-"""What surrounds a command: the words that launchers add, signals, and what the operating system refuses."""
+"""What surrounds a command: launchers' words, signals, memory, and what the operating system refuses."""
 
+import ctypes
 import errno
 import re
 import signal
@@ -11,6 +12,26 @@ from distill.errors import DistillError
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+# glibc's mallopt: which option, and the largest values it takes.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_NEVER, _LARGEST_MMAP_THRESHOLD = 2**31 - 1, 32 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Lets this process reuse the memory it frees instead of returning it: tensors come and go with every step.
+
+    On a CPU, asking the system for the same pages again and again cost a fifth to a third of the time of generating
+    and a tenth of training. The process never holds more than it once needed.
+
+    Returns:
+        Whether the C library could be told so: glibc can, others cannot.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(mallopt(_TRIM_THRESHOLD, _NEVER)) and bool(mallopt(_MMAP_THRESHOLD, _LARGEST_MMAP_THRESHOLD))
 
 
 @contextmanager

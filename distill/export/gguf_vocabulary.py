@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from distill.data.templates import without_generation_markers
 from distill.errors import DataError, ExportError
@@ -82,7 +83,7 @@ def _read(path: Path) -> dict[str, object]:
         raise ExportError(error.what, why="GGUF carries its tokenizer", fix="save the tokenizer too") from error
 
 
-def _model(tokenizer: Mapping[str, object]) -> Mapping:  # type: ignore[type-arg]
+def _model(tokenizer: Mapping[str, object]) -> Mapping[str, Any]:
     model = tokenizer.get("model")
     if not isinstance(model, Mapping) or model.get("type") != "BPE" or model.get("byte_fallback"):
         kind = model.get("type") if isinstance(model, Mapping) else model
@@ -178,7 +179,7 @@ def _added_tokens_around(post_processor: object, config: Mapping[str, object]) -
             continue
         if step.get("type") != "TemplateProcessing":
             raise ExportError(f"tokenizer.json has the post-processor {step.get('type')}", why="GGUF cannot say it")
-        parts = [part["SpecialToken"]["id"] if "SpecialToken" in part else None for part in _mappings(step["single"])]  # type: ignore[index]
+        parts = [part["SpecialToken"]["id"] if "SpecialToken" in part else None for part in _mappings(step["single"])]
         bos, eos = (_content(config.get(key)) for key in ("bos_token", "eos_token"))
         before, after = parts[: parts.index(None)], parts[parts.index(None) + 1 :]
         if before not in ([], [bos]) or after not in ([], [eos]):
@@ -203,5 +204,5 @@ def _chat_template(folder: Path, config: Mapping[str, object]) -> str:
     return template
 
 
-def _mappings(value: object) -> list[Mapping[str, object]]:
+def _mappings(value: object) -> list[Mapping[str, Any]]:
     return [item for item in value if isinstance(item, Mapping)] if isinstance(value, Sequence) else []

@@ -107,7 +107,7 @@ def bound(loaded: LoadedRecipe, *, make_teacher: bool, wait_s: float = 0.0) -> R
     made: Path | None = None
     if loaded.recipe.teacher is not None and loaded.recipe.teacher.recipe is not None:
         teacher = teacher_recipe(loaded)
-        made = RunFolder(teacher, teacher.recipe.output).final_source  # type: ignore[assignment]
+        made = Path(RunFolder(teacher, teacher.recipe.output).final_source)
         if make_teacher and is_main_rank():
             log.info("teacher: recipe %s", loaded.recipe.teacher.recipe)
             if _world_size() > 1:

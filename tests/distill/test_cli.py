@@ -295,7 +295,14 @@ def test_sigterm_stops_with_a_plain_line_and_lets_go_of_the_signal(command, monk
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stage_that_is_stopped_is_resumed(command, tmp_path: Path, number: signal.Signals, code: int):
     words = ["prepare", str(TEACHER), f"output={tmp_path}", "data.num_teacher=40000"]
-    process = subprocess.Popen([sys.executable, "-m", "distill", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distill", *words],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What a shell starts in the background ignores SIGINT, and so do its children: these tests, and the command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     manifest = tmp_path / "prepare" / "manifest.json"
     while not manifest.exists() and process.poll() is None:
         time.sleep(0.02)

@@ -1,10 +1,35 @@
 import errno
 import os
+import platform
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from distill.process import TERMINATED, refusal_of_system, stopped_by_sigterm, without_local_rank
+from distill.process import (
+    TERMINATED,
+    keep_freed_memory,
+    refusal_of_system,
+    stopped_by_sigterm,
+    without_local_rank,
+)
+
+PAGE_FAULTS = """
+import resource
+from distill.process import keep_freed_memory
+
+def faults(count):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(count):
+        bytearray(2**24)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+first = faults(20)
+assert keep_freed_memory()
+faults(2)
+print(first, faults(20))
+"""
 
 
 @pytest.mark.parametrize(
@@ -57,3 +82,15 @@ def test_what_the_system_refuses_has_a_fix(number: int, fix: str):
 
 def test_an_error_without_a_file_is_told_too():
     assert refusal_of_system(OSError("broken")).what == "broken"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told to keep freed memory")
+def test_freed_memory_is_used_again_without_new_pages():
+    finished = subprocess.run([sys.executable, "-c", PAGE_FAULTS], capture_output=True, text=True, check=True)
+    before, after = map(int, finished.stdout.split())
+    assert after < before / 10
+
+
+def test_another_c_library_is_left_alone(monkeypatch):
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert not keep_freed_memory()

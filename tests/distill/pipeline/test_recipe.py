@@ -46,7 +46,9 @@ def test_a_recipe_is_a_yaml_file():
 
 def test_training_from_pairs_needs_a_teacher():
     with pytest.raises(RecipeError, match="train needs a teacher"):
-        load_recipe(QUICKSTART, ["teacher=null", "pairs=null", "cache=null", "sft.answers=data"])
+        load_recipe(
+            QUICKSTART, ["teacher=null", "pairs=null", "cache=null", "sft.answers=data", "sft.num_prompts=null"]
+        )
 
 
 def test_answers_of_a_teacher_need_a_teacher():
