@@ -15,6 +15,7 @@ from distill.errors import DistillError, RecipeError
 from distill.process import (
     INTERRUPTED,
     TERMINATED,
+    is_unread,
     keep_freed_memory,
     refusal_of_system,
     stopped_by_sigterm,
@@ -250,7 +251,7 @@ def main() -> None:
         code = stop.code
     if code in (INTERRUPTED, TERMINATED):
         print("stopped; the same command goes on from here", file=sys.stderr)
-    sys.exit(code)
+    sys.exit(1 if is_unread() else code)
 
 
 def _refuse_usage(error: typer.TyperException) -> NoReturn:

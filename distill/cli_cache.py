@@ -56,11 +56,15 @@ def look_into(verb: str, folder: Path, options: CacheOptions) -> None:
     """Runs one of the verbs that take a cache folder.
 
     Raises:
-        RecipeError: an option belongs to another verb.
+        RecipeError: an option belongs to another verb, or the caches lie deeper: the folder is a run's or a stage's.
         CacheError: the folder holds no cache, or a damaged one.
     """
     allowed = {"verify": ("--against-teacher",), "gc": ("--dry-run",)}.get(verb, ())
     options.require_only(f"cache {verb}", *allowed)
+    inner = [folder / place / name for place in ("", "cache") for name in ("teacher", "reference")]
+    held = [path for path in inner if (path / "manifest.json").exists()]
+    if held:
+        raise RecipeError(f"{folder} is no teacher cache, but holds {held[0]}", fix=f"distill cache {verb} {held[0]}")
     CACHE_VERBS[verb](folder, options)
 
 

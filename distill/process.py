@@ -2,8 +2,10 @@
 
 import ctypes
 import errno
+import os
 import re
 import signal
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -47,6 +49,16 @@ def stopped_by_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def is_unread() -> bool:
+    """Whether nobody reads stdout any more, as behind `| head -1`; what is left of it goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def without_local_rank(words: Sequence[str]) -> list[str]:

@@ -26,7 +26,7 @@ class Tracker:
     """Counts finished work; `advance` may carry figures to show beside the count."""
 
     def __init__(self, label: str, total: int) -> None:
-        self.label, self.total, self.done = label, total, 0
+        self.label, self.total, self.done, self._figures = label, total, 0, ""
         self._started = self._last_line = time.monotonic()
         self._bar: Progress | None = None
         if _draws_bars():
@@ -45,7 +45,7 @@ class Tracker:
     def advance(self, count: int = 1, *, figures: Mapping[str, float] | None = None) -> None:
         """Adds `count` finished units."""
         self.done += count
-        text = " ".join(f"{name} {value:.4g}" for name, value in (figures or {}).items())
+        text = self._figures = "".join(f" {name} {value:.4g}" for name, value in (figures or {}).items())
         if self._bar is not None:
             self._bar.update(self._task, completed=self.done, figures=text)
             return
@@ -53,14 +53,15 @@ class Tracker:
         if now - self._last_line >= PLAIN_INTERVAL_S:
             self._last_line = now
             left = (now - self._started) / max(self.done, 1) * max(self.total - self.done, 0)
-            log.info("%s: %d of %d, %.0f s left %s", self.label, self.done, self.total, left, text)
+            log.info("%s: %d of %d, %.0f s left%s", self.label, self.done, self.total, left, text)
 
     def close(self) -> None:
         """Takes the bar down, or logs the closing line."""
         if self._bar is not None:
             self._bar.stop()
             return
-        log.info("%s: %d of %d in %.1f s", self.label, self.done, self.total, time.monotonic() - self._started)
+        elapsed_s = time.monotonic() - self._started
+        log.info("%s: %d of %d in %.1f s%s", self.label, self.done, self.total, elapsed_s, self._figures)
 
 
 def _draws_bars() -> bool:

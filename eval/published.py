@@ -9,6 +9,8 @@ import datetime
 import os
 import platform
 import re
+import shlex
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
@@ -93,6 +95,12 @@ def published_benchmark(figures: CacheSpeed | RateDistortion, *, command: str, e
         elapsed_s=elapsed_s,
         figures=figures,
     )
+
+
+def command_of(module: str, options: Iterable[tuple[str, object]]) -> str:
+    """The command that measures again; no option of it may be a path of this machine."""
+    words = [word for name, value in options for word in (f"--{name}", str(value))]
+    return shlex.join(["python", "-m", module, *words])
 
 
 def read_published(path: Path) -> PublishedResult | PublishedBenchmark:

@@ -35,13 +35,7 @@ def with_even_tail(top_k: TopK, *, vocab_size: int) -> Float[Tensor, "tokens voc
     """Listed tokens as listed, the tail mass spread evenly over the others; normalised, for values are rounded."""
     num_others = vocab_size - top_k.token_ids.shape[1]
     tail = top_k.tail_mass.log() - math.log(max(num_others, 1))
-    return log_softmax(_scattered(top_k, tail[:, None].expand(-1, vocab_size)))
-
-
-def renormalised(top_k: TopK, *, vocab_size: int) -> Float[Tensor, "tokens vocab"]:
-    """The listed tokens alone, scaled to sum to 1: what is left of a list whose tail mass was thrown away."""
-    impossible = top_k.log_probs.new_full((len(top_k.log_probs), vocab_size), -torch.inf)
-    return log_softmax(_scattered(top_k, impossible))
+    return log_softmax(tail[:, None].expand(-1, vocab_size).scatter(1, top_k.token_ids, top_k.log_probs))
 
 
 def frequencies(samples: Samples, *, vocab_size: int) -> Float[Tensor, "tokens vocab"]:
@@ -51,7 +45,3 @@ def frequencies(samples: Samples, *, vocab_size: int) -> Float[Tensor, "tokens v
     found = torch.zeros(len(lengths), vocab_size)
     found[rows, samples.token_ids.long()] = samples.counts.float() / samples.num_samples
     return found
-
-
-def _scattered(top_k: TopK, elsewhere: Float[Tensor, "tokens vocab"]) -> Float[Tensor, "tokens vocab"]:
-    return elsewhere.scatter(1, top_k.token_ids, top_k.log_probs)

@@ -21,10 +21,8 @@ log = logging.getLogger(__name__)
 COMPLETIONS, CHAT, MODELS = "/completions", "/chat/completions", "/models"
 NO_KEY = "none"
 _SHOWN_CHARACTERS = 300
-_KEY = "name the environment variable that holds the key: teacher.endpoint.api_key_env=NAME"
+_REFUSED_KEY = (401, 403)
 _FIXES: dict[int, str] = {
-    401: _KEY,
-    403: _KEY,
     404: "check teacher.endpoint.base_url (as a rule it ends in /v1) and teacher.endpoint.model",
     429: "lower teacher.endpoint.max_concurrent; the same command goes on from here",
 }
@@ -169,8 +167,16 @@ class EndpointClient:
             raise EndpointError(
                 f"the server at {settings.base_url} answered {path} with status {error.status_code}",
                 why=_said(error),
-                fix=_FIXES.get(error.status_code, "look at the server's log; the same command goes on from here"),
+                fix=self._fix(error.status_code),
             ) from error
+
+    def _fix(self, status_code: int) -> str:
+        if status_code not in _REFUSED_KEY:
+            return _FIXES.get(status_code, "look at the server's log; the same command goes on from here")
+        name = self.settings.api_key_env
+        if name is None:
+            return "name the environment variable that holds the key: teacher.endpoint.api_key_env=NAME"
+        return f"put a key that the server takes into {name}: export {name}=KEY"
 
 
 def _is_refusal(error: EndpointError) -> bool:

@@ -1,5 +1,6 @@
 """LoRA adapters through `peft`, and the model underneath them."""
 
+import sys
 from typing import TYPE_CHECKING, Literal, TypeAlias, Union, cast
 
 import torch
@@ -64,6 +65,6 @@ def add_lora(model: "PreTrainedModel", settings: LoraSettings, *, seed: int) -> 
 
 def without_adapters(model: LanguageModel) -> "PreTrainedModel":
     """The transformers model itself; adapters injected into its layers stay active."""
-    from peft import PeftModel
-
-    return cast("PreTrainedModel", model.get_base_model()) if isinstance(model, PeftModel) else model
+    # Adapters are peft's, so it is imported already where a model has any; importing it takes seconds.
+    peft = sys.modules.get("peft")
+    return model.get_base_model() if peft is not None and isinstance(model, peft.PeftModel) else model

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from distill.data import TokenizedPair, TokenizedSequence, read_pairs
 from distill.errors import RecipeError, StageError
-from distill.files import sha256_of_file, write_json
+from distill.files import sha256_of_file
 from distill.models import Tokenizer, load_tokenizer, same_vocabulary
 from distill.objectives import OBJECTIVES
+from distill.pipeline.cache_sources import write_sources
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.teacher import described_start, teacher_scorer
 from distill.pipeline.tokenized import tokenized_pairs
@@ -18,7 +19,9 @@ from distill.teacher_cache import (
     TeacherCache,
     TeacherSource,
     fill_cache,
+    inspect,
     is_being_written,
+    read_manifest,
     write_pair_ids,
 )
 from distill.training import is_main_rank
@@ -26,13 +29,12 @@ from distill.training import is_main_rank
 log = logging.getLogger(__name__)
 
 PAIR_IDS_NAME = "pair_ids.jsonl"
-SOURCES_NAME = "sources.json"
 
 
 def run_cache(run: RunFolder) -> dict[str, object]:
     """Writes `cache/teacher` and `cache/reference`, both addressed by sequence id.
 
-    Beside them stand the sequence ids of each pair, and where both models were loaded from.
+    Beside them stand the sequence ids of each pair, and where both models are.
     """
     settings = run.recipe.cache
     assert settings is not None
@@ -44,13 +46,14 @@ def run_cache(run: RunFolder) -> dict[str, object]:
     scorers["reference"] = start
     if is_main_rank():
         write_pair_ids(run.stage("cache") / PAIR_IDS_NAME, pairs)
-        told = {name: scorer.to_json() for name, scorer in scorers.items() if isinstance(scorer, TeacherSource)}
-        write_json(run.stage("cache") / SOURCES_NAME, told)
+        write_sources(run.stage("cache"), scorers)
     summary: dict[str, object] = {}
     for name, scorer in scorers.items():
         own = settings if name == "teacher" else settings.model_copy(update={"codec": "scores"})
-        manifest = _filled(run, scorer, sequences_of(pairs), own, name).manifest
-        summary[name] = {"num_sequences": manifest.num_sequences, "num_tokens": manifest.num_tokens}
+        filled = _filled(run, scorer, sequences_of(pairs), own, name)
+        figures = inspect(filled.folder)
+        told = {key: figures[key] for key in ("num_sequences", "num_tokens", "size_bytes")}
+        summary[name] = {"tiers": list(filled.tiers), **told}
     return summary
 
 
@@ -102,6 +105,19 @@ def sequences_of(pairs: Sequence[TokenizedPair]) -> list[TokenizedSequence]:
     return [sequence for pair in pairs for sequence in (pair.chosen, pair.rejected)]
 
 
+def holds_tiers(run: RunFolder) -> bool:
+    """Whether the teacher's cache, where there is one, has every tier that the recipe asks for, and maybe more.
+
+    Raises:
+        CacheError: the cache's manifest is damaged.
+    """
+    assert run.recipe.cache is not None
+    folder = run.stage("cache") / "teacher"
+    if not folder.exists():
+        return True
+    return set(run.recipe.cache.tiers) <= {tier.settings for tier in read_manifest(folder).complete_tiers.values()}
+
+
 def refuse_busy(folder: Path) -> None:
     """Refuses to start a stage over that other processes are still at.
 
@@ -113,7 +129,7 @@ def refuse_busy(folder: Path) -> None:
         raise StageError(
             f"{busy[0]} is being written by other workers",
             why="starting over would delete what they are at",
-            fix="wait until they are done; if they were killed, until their lease is over (cache.lease_s seconds)",
+            fix="wait until they are done; of those killed on other hosts the lease has to end (cache.lease_s seconds)",
         )
 
 

@@ -3,23 +3,16 @@
 from pathlib import Path
 
 from distill.data import TokenizedSequence, read_pairs
-from distill.errors import CacheError, DataError
-from distill.files import read_json, sha256_of_file
-from distill.pipeline.cache import PAIR_IDS_NAME, SOURCES_NAME, sequences_of
+from distill.errors import CacheError
+from distill.files import sha256_of_file
+from distill.pipeline.cache import PAIR_IDS_NAME, sequences_of
+from distill.pipeline.cache_sources import SOURCES_NAME, CacheSources, read_sources
 from distill.pipeline.tokenized import tokenized_pairs
-from distill.settings import Settings, validated
 from distill.teacher_cache import SCORE_CODECS, Histogram, TeacherCache, TeacherSource, histograms, read_manifest
 from eval.cache_fidelity import CacheFidelity, cache_fidelity
 
-REFERENCE_NAME = "reference"
+TEACHER_NAME, REFERENCE_NAME = "teacher", "reference"
 PAIRS_PATH = Path("pairs") / "pairs.jsonl"
-
-
-class _Sources(Settings):
-    """The file beside the caches of a run, as plain values."""
-
-    teacher: dict[str, object] | None = None
-    reference: dict[str, object] | None = None
 
 
 def histograms_of(folder: Path) -> dict[str, Histogram]:
@@ -49,15 +42,9 @@ def fidelity_of(folder: Path, *, num_sequences: int) -> CacheFidelity:
     """
     folder = folder.resolve()
     cache = TeacherCache.open(folder)
-    sources = _sources(folder)
-    source = sources.get(folder.name)
-    if source is None:
-        raise CacheError(
-            f"teacher cache {folder} cannot be compared with its teacher",
-            why="a server filled it, and shows log-probs of tokens only",
-            fix=f"distill cache verify {folder}",
-        )
-    sequences = _sequences(folder, cache, tokenized_as=sources[REFERENCE_NAME])
+    sources = read_sources(folder.parent)
+    source = _source_of(folder, sources)
+    sequences = _sequences(folder, cache, tokenized_as=sources.reference)
     loaded = source.load()
     cache.require(teacher_fingerprint=loaded.fingerprint)
     step = max(1, len(sequences) // max(1, num_sequences))
@@ -68,19 +55,19 @@ def _tells_scores(folder: Path) -> bool:
     return bool(set(read_manifest(folder).codecs) & set(SCORE_CODECS))
 
 
-def _sources(folder: Path) -> dict[str, TeacherSource]:
-    """Where the models of the run's caches were loaded from, by the name of the cache."""
-    path = folder.parent / SOURCES_NAME
-    try:
-        values = read_json(path)
-    except DataError as error:
-        raise CacheError(
-            f"teacher cache {folder} does not say where its teacher is: {error.what}",
-            why="a run writes that file beside its caches; the prompts and the model are found through it",
-            fix="name a cache inside its run's folder: distill cache verify RUN/cache/teacher --against-teacher N",
-        ) from error
-    found = validated(_Sources, values, source=str(path)).model_dump()
-    return {name: TeacherSource(**value) for name, value in found.items() if value is not None}
+def _source_of(folder: Path, sources: CacheSources) -> TeacherSource:
+    """Where the model is that filled the cache."""
+    source = {TEACHER_NAME: sources.teacher, REFERENCE_NAME: sources.reference}.get(folder.name)
+    if source is not None:
+        return source
+    is_served = folder.name == TEACHER_NAME and sources.served_teacher is not None
+    raise CacheError(
+        f"teacher cache {folder} cannot be compared with its teacher",
+        why="a server filled it, and shows log-probs of tokens only"
+        if is_served
+        else f"{folder.parent / SOURCES_NAME} names no model of a cache {folder.name}",
+        fix=f"distill cache verify {folder}",
+    )
 
 
 def _sequences(folder: Path, cache: TeacherCache, *, tokenized_as: TeacherSource) -> list[TokenizedSequence]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from distill.files import fingerprint
+from distill.pipeline.cache import holds_tiers
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.stages import ADDED, STAGES, inputs_of
@@ -43,7 +44,7 @@ def decide(run: RunFolder, name: str, *, force: bool, rerun: frozenset[str]) -> 
     newer = [need for need in STAGES[name].needs if started(run, need) > found.started]
     if newer:
         return Decision(name, "restart", f"{', '.join(newer)} was made again since", key)
-    if differing:
+    if differing and not holds_tiers(run):
         return Decision(name, "extend", f"other {ADDED} are asked for; what stands is kept", key)
     if found.status == "running":
         return Decision(name, "resume", f"was cut off (started {found.started})", key)

@@ -114,7 +114,7 @@ def _require_tiers(cache: CacheSettings, train: TrainSettings) -> None:
         if is_needed and not set(names) & set(codecs):
             raise ValueError(
                 f"cache.codec is {', '.join(names)}, but objective {objective.name} here {what}"
-                f" (use cache.codec: [{', '.join((*names, codecs[0]))}])"
+                f" (add its tier: distill cache RECIPE 'cache.codec=[{','.join((*names, codecs[0]))}]')"
             )
 
 

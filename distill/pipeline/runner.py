@@ -20,6 +20,7 @@ from distill.pipeline.manifest import (
     clear_stage,
     library_versions,
     now,
+    read_manifest,
     write_manifest,
 )
 from distill.pipeline.recipe import LoadedRecipe, Recipe, load_recipe
@@ -35,6 +36,9 @@ LAUNCHED_STAGES = ("sft", "cache", "train")
 
 SHARED_STAGE = "cache"
 """What processes that know nothing of each other do together."""
+
+AFRESH = ("run", "restart")
+"""What makes the later stages run again; a stage that is resumed or extended keeps the time when it was started."""
 
 JOINING_S = 600.0
 """How long one of them waits while another begins."""
@@ -95,7 +99,7 @@ def plan(loaded: LoadedRecipe, *, until: str | None = None, force: Sequence[str]
     for name in stages_of(run):
         decision = decide(run, name, force=name in force, rerun=frozenset(rerun))
         decisions.append(decision)
-        if decision.action != "skip":
+        if decision.action in AFRESH:
             rerun.add(name)
         if name == until:
             break
@@ -172,7 +176,8 @@ def _run_stages(
         else:
             log.info("%s: %s, %s", name, decision.action, decision.reason)
             _run_stage(run, decision, begun=begun)
-            rerun.add(name)
+            if decision.action in AFRESH:
+                rerun.add(name)
         if name in (until, only):
             return
 
@@ -182,7 +187,7 @@ def _require_standing(run: RunFolder, decision: Decision, *, for_stage: str) -> 
     if decision.stage in STAGES[for_stage].needs and decision.action != "skip":
         raise RecipeError(
             f"stage {for_stage} needs stage {decision.stage}, which does not stand ({decision.reason})",
-            fix=f"distill run {run.loaded.path.name} --until {for_stage}",
+            fix=f"distill run {run.loaded.path.name} --until {for_stage}, with the same overrides",
         )
 
 
@@ -200,6 +205,7 @@ def _run_stage(run: RunFolder, decision: Decision, *, begun: Callable[[], None] 
                 refuse_busy(folder)
             clear_stage(folder)
         folder.mkdir(parents=True, exist_ok=True)
+    earlier = None if decision.action in AFRESH else read_manifest(folder)
     settings = run.recipe.model_dump(mode="json")
     key = STAGES[name].key
     manifest = StageManifest(
@@ -210,7 +216,7 @@ def _run_stage(run: RunFolder, decision: Decision, *, begun: Callable[[], None] 
         settings={key: settings[key]} if key else {},
         seed=run.recipe.seed,
         versions=library_versions(),
-        started=now(),
+        started=now() if earlier is None else earlier.started,
     )
     if is_main_rank():
         write_manifest(folder, manifest)

@@ -18,7 +18,7 @@ from distill.teacher_cache.settings import ORGANISATION, CacheSettings
 from distill.training import CADENCE, TrainSettings, memory_plan
 
 ADDED = "tiers"
-"""The input that a stage adds to what it holds, where a change of any other starts it over."""
+"""The input that a stage adds to what it holds, where a change of any other starts it and the later ones over."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,9 @@ def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
     on = stages_of(run)
     for earlier in stage.needs:
         if earlier in on:
-            inputs[earlier] = fingerprint(inputs_of(run, earlier))
+            made_from = inputs_of(run, earlier)
+            made_from.pop(ADDED, None)
+            inputs[earlier] = fingerprint(made_from)
     return inputs
 
 

@@ -3,10 +3,11 @@
 from distill.data import template_hash
 from distill.models import LoadedModel, model_fingerprint
 from distill.pipeline.cache import data_fingerprint, max_length_tokens, pairs_of, shares_vocabulary
+from distill.pipeline.cache_sources import read_sources
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_start, settings_here, with_adapters
 from distill.pipeline.teacher import teacher_tokenizer
-from distill.teacher_cache import TeacherCache, tokenizer_fingerprint
+from distill.teacher_cache import TeacherCache, served_fingerprint, tokenizer_fingerprint
 from distill.training import train
 
 
@@ -37,23 +38,12 @@ def cache_of_teacher(run: RunFolder) -> TeacherCache:
     Raises:
         CacheError: names the first field that differs, with both values.
     """
-    teacher = run.recipe.teacher
-    assert teacher is not None
     tokenizer = teacher_tokenizer(run)
-    made_by = None  # a server's model cannot be told from its files
-    if teacher.endpoint is None:
-        made_by = model_fingerprint(
-            run.teacher_source,
-            dtype=teacher.dtype,
-            quantization=teacher.quantization,
-            revision=teacher.revision,
-            chat_template=run.chat_template(teacher),
-        )
     cache = TeacherCache.open(run.stage("cache") / "teacher")
     cache.require(
         tokenizer_fingerprint=tokenizer_fingerprint(tokenizer),
         template_hash=template_hash(tokenizer),
-        teacher_fingerprint=made_by,
+        teacher_fingerprint=_fingerprint_of_teacher(run),
         max_length_tokens=max_length_tokens(run),
         data_fingerprint=data_fingerprint(run),
     )
@@ -75,3 +65,19 @@ def cache_of_reference(run: RunFolder, start: LoadedModel) -> TeacherCache:
         data_fingerprint=data_fingerprint(run),
     )
     return cache
+
+
+def _fingerprint_of_teacher(run: RunFolder) -> str:
+    """The fingerprint of the recipe's teacher; one behind a server is what the server called it, which may be gone."""
+    teacher = run.recipe.teacher
+    assert teacher is not None
+    if teacher.endpoint is None:
+        return model_fingerprint(
+            run.teacher_source,
+            dtype=teacher.dtype,
+            quantization=teacher.quantization,
+            revision=teacher.revision,
+            chat_template=run.chat_template(teacher),
+        )
+    served = read_sources(run.stage("cache")).served_teacher
+    return served_fingerprint("" if served is None else served, teacher.endpoint, teacher_tokenizer(run))

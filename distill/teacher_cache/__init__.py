@@ -14,7 +14,7 @@ from distill.teacher_cache.codecs import (
     TopK,
     make_codec,
 )
-from distill.teacher_cache.endpoint import ENDPOINT_CODECS, EndpointTeacher
+from distill.teacher_cache.endpoint import ENDPOINT_CODECS, EndpointTeacher, served_fingerprint
 from distill.teacher_cache.gc import Garbage, collect_garbage, is_being_written
 from distill.teacher_cache.histograms import Histogram, histograms, write_pair_ids
 from distill.teacher_cache.inspection import inspect, verify
@@ -65,6 +65,7 @@ __all__ = [
     "prefetched",
     "read_manifest",
     "score_sequences",
+    "served_fingerprint",
     "tokenizer_fingerprint",
     "verify",
     "write_pair_ids",

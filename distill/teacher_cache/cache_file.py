@@ -5,9 +5,11 @@ stay as it is while it is mapped: who cuts it off under a reader's feet ends tha
 here replace files, which leaves what is mapped intact.
 """
 
+import errno
 import hashlib
 import json
 import math
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from distill.files import replacing_file
 
 # Ours take some hundred bytes; safetensors itself would parse up to 100 MB.
 MAX_HEADER_BYTES = 2**16
+MAX_AXES = 2
 _BLOCK_BYTES = 2**26
 
 _DTYPE_NAMES = {torch.int64: "I64", torch.int32: "I32", torch.uint8: "U8"}
@@ -96,6 +99,11 @@ def mapped_file(path: Path, dtypes: Mapping[str, torch.dtype]) -> MappedFile:
                 if slices[name].get_dtype() != _DTYPE_NAMES[dtype]:
                     raise damaged(path, f"{name} is {slices[name].get_dtype()}, not {_DTYPE_NAMES[dtype]}")
             shapes = {name: [int(size) for size in slices[name].get_shape()] for name in dtypes}
+            size_bytes = path.stat().st_size
+            for name, shape in shapes.items():
+                # torch and numpy stop with errors of their own at more axes, and at sizes that only a 0 makes fit.
+                if not len(shape) <= MAX_AXES or any(size > size_bytes for size in shape):
+                    raise damaged(path, f"{name} has shape {shape!r:.80}, which no file of {size_bytes} bytes holds")
             values = {name: file.get_tensor(name) for name in dtypes}
     except (OSError, SafetensorError) as error:
         raise damaged(path, f"the file cannot be opened: {error}") from error
@@ -126,8 +134,8 @@ def check_header_size(path: Path) -> None:
         CacheError: the file is missing, too short for its header, or claims a header of absurd size.
     """
     try:
+        size_bytes = _plain_file_size(path)
         with path.open("rb") as handle:
-            size_bytes = path.stat().st_size
             header_bytes = int.from_bytes(handle.read(8), "little")
     except FileNotFoundError as error:
         raise damaged(path, "the file is missing") from error
@@ -137,6 +145,25 @@ def check_header_size(path: Path) -> None:
         raise damaged(path, f"the file cannot be opened: {size_bytes} bytes cannot hold its header")
     if header_bytes > MAX_HEADER_BYTES:
         raise damaged(path, f"its header claims {header_bytes} bytes, more than {MAX_HEADER_BYTES}")
+
+
+def plain_file_bytes(path: Path, *, max_bytes: int) -> bytes:
+    """Content of a small file.
+
+    Raises:
+        OSError: it is missing, cannot be read, is larger, or is no plain file: a pipe or a device may never end.
+    """
+    size_bytes = _plain_file_size(path)
+    if size_bytes > max_bytes:
+        raise OSError(errno.EFBIG, f"it has {size_bytes} bytes, more than {max_bytes}", str(path))
+    return path.read_bytes()
+
+
+def _plain_file_size(path: Path) -> int:
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return found.st_size
 
 
 def damaged(path: Path, problem: str) -> CacheError:

@@ -1,16 +1,16 @@
 """Who works on which shard: claims are files that one worker can create, keeps fresh, and loses when it dies.
 
 The file system is the only coordinator. A claim is made with O_EXCL, so that one worker gets it; a thread of its owner
-touches it; one that was not touched for a whole lease is renamed away by whoever wants it, and a rename succeeds for
-one worker only. Ages are measured against the file system's own clock, so clocks of hosts may differ. Both operations
-are atomic on local disks and on NFS (version 3 and later).
+touches it; one that was not touched for its whole lease, or whose process is known to be dead, is renamed away by
+whoever wants it, and a rename succeeds for one worker only. Ages are measured against the file system's own clock, so
+clocks of hosts may differ. Both operations are atomic on local disks and on NFS (version 3 and later).
 
 A worker that was suspended for longer than its lease may find its shard in other hands. That costs work, never
 correctness: shards are whole files with the same bytes whoever writes them.
 """
 
 import contextlib
-import json
+import errno
 import logging
 import os
 import threading
@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from distill.teacher_cache.claim_owner import ClaimOwner, owner_of
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,9 @@ class Claim:
         """Whether another worker took over, because no heartbeat came for a whole lease."""
         try:
             return not os.path.samestat(self.path.stat(), os.fstat(self.file))
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ESTALE):
+                raise
             return True
 
 
@@ -76,13 +80,6 @@ class Claims:
                 claim.path.unlink(missing_ok=True)
             os.close(claim.file)
 
-    def seconds_left(self, name: str) -> float | None:
-        """Until another's claim expires unless it is touched; None where nobody holds it."""
-        try:
-            return self.lease_s - self._age_s(self._path(name).stat())
-        except FileNotFoundError:
-            return None
-
     def close(self) -> None:
         """Stops the heartbeat and releases what is held."""
         self._stopped.set()
@@ -108,7 +105,7 @@ class Claims:
         except FileExistsError:
             return None
         try:
-            os.write(file, json.dumps({"worker": self.worker_id, "lease_s": self.lease_s}).encode())
+            os.write(file, ClaimOwner.here(self.worker_id, lease_s=self.lease_s).model_dump_json().encode())
         except OSError:
             os.close(file)
             path.unlink(missing_ok=True)
@@ -116,26 +113,32 @@ class Claims:
         return Claim(name, path, file)
 
     def _cleared(self, path: Path) -> bool:
-        """Whether an expired claim was put out of the way, by this worker and no other."""
+        """Whether a claim that is over was put out of the way, by this worker and no other."""
         try:
-            found = path.stat()
+            with path.open("rb") as file:  # opened, for then a file server is asked for the newest times
+                found, owner = os.fstat(file.fileno()), owner_of(file.read())
         except FileNotFoundError:
             return True
-        if self._age_s(found) < self.lease_s:
+        has_died = owner is not None and owner.has_died
+        lease_s = self.lease_s if owner is None else owner.lease_s
+        if not has_died and self._age_s(found) < lease_s:
             return False
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{EXPIRED_SUFFIX}")
         try:
             path.rename(aside)
+            taken = aside.stat()
         except FileNotFoundError:
             return False
-        taken = aside.stat()
         if not os.path.samestat(taken, found) or taken.st_mtime_ns != found.st_mtime_ns:
             # Between the look and the rename its owner came back, or another worker took over: the claim is alive.
-            with contextlib.suppress(FileExistsError):
+            # Where it cannot be put back it is lost to its owner, which costs work only.
+            with contextlib.suppress(OSError):
                 os.link(aside, path)
             aside.unlink(missing_ok=True)
             return False
-        log.warning("%s: %s has not been heard of for %.0f s; taking over", path.stem, _owner(aside), self.lease_s)
+        name = "its worker" if owner is None else owner.worker
+        reason = "has died" if has_died else f"has not been heard of for {lease_s:.0f} s"
+        log.warning("%s: %s %s; taking over", path.stem, name, reason)
         aside.unlink(missing_ok=True)
         return True
 
@@ -166,9 +169,3 @@ class Claims:
                         os.utime(claim.file)
                     except OSError as error:  # a file server that is away for a moment; the lease covers four beats
                         log.warning("the claim to %s could not be renewed: %s", claim.name, error)
-
-
-def _owner(path: Path) -> str:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        return str(json.loads(path.read_bytes())["worker"])
-    return "its worker"

@@ -20,13 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class ShardInWork:
-    """The files of one shard, one a claimed tier; all but the constructor runs in the writing thread."""
+    """The files of one shard, one a claimed tier; all but the constructor runs in the writing thread.
+
+    After `commit`, `is_committed` tells whether every tier was this worker's to the end.
+    """
 
     def __init__(self, job: Job, shard: PlannedShard, held: Mapping[Codec, Claim], *, left_tokens: int) -> None:
         self._job, self._shard, self._held = job, shard, held
         self._left_bytes = job.size_bytes(left_tokens)
         self._started = time.monotonic()
         self._writers: dict[Codec, TierShardWriter] = {}
+        self.is_committed = True
         self._sequences_sha256 = job.manifest.sequences[shard.number].sha256
 
     def append(self, rows: Sequence[EncodedRows]) -> None:
@@ -40,23 +44,30 @@ class ShardInWork:
     def commit(self) -> None:
         """Puts each tier's file and then its record in place; a claim that was lost meanwhile is left to its owner."""
         for codec, claim in self._held.items():
-            if claim.is_lost:
-                log.warning("%s was taken over by another worker and is left to it", claim_name(codec, self._shard))
-                self._writers[codec].discard()
-                continue
-            with self._room(codec):
-                written = self._writers[codec].commit()
-                record = ShardRecord(
-                    name=self._shard.name,
-                    sha256=written.sha256,
-                    size_bytes=written.size_bytes,
-                    num_sequences=len(self._shard.sequences),
-                    num_tokens=self._shard.num_tokens,
-                    sequences_sha256=self._sequences_sha256,
-                )
-                write_shard_record(
-                    self._job.folder, codec.settings, self._shard.number, record=record, writing=self._writing()
-                )
+            try:
+                if not claim.is_lost:
+                    self._commit_tier(codec)
+                    continue
+            except FileNotFoundError:  # lost at this very moment: who took over has cleared this worker's file away
+                pass
+            log.warning("%s was taken over by another worker and is left to it", claim_name(codec, self._shard))
+            self.is_committed = False
+            self._writers[codec].discard()
+
+    def _commit_tier(self, codec: Codec) -> None:
+        with self._room(codec):
+            written = self._writers[codec].commit()
+            record = ShardRecord(
+                name=self._shard.name,
+                sha256=written.sha256,
+                size_bytes=written.size_bytes,
+                num_sequences=len(self._shard.sequences),
+                num_tokens=self._shard.num_tokens,
+                sequences_sha256=self._sequences_sha256,
+            )
+            write_shard_record(
+                self._job.folder, codec.settings, self._shard.number, record=record, writing=self._writing()
+            )
 
     def discard(self) -> None:
         """Removes what was not committed."""
@@ -65,8 +76,9 @@ class ShardInWork:
 
     def _opened(self, codec: Codec) -> TierShardWriter:
         path = tier_path(self._job.folder, codec.settings.codec, self._shard.number)
-        for leftover in path.parent.glob(f".{path.name}.*.partial"):
-            leftover.unlink(missing_ok=True)  # of a worker that died: only who holds the claim writes here
+        if not self._held[codec].is_lost:
+            for leftover in path.parent.glob(f".{path.name}.*.partial"):
+                leftover.unlink(missing_ok=True)  # of a worker that died: only who holds the claim writes here
         return TierShardWriter(
             path, codec=codec, sequences_sha256=self._sequences_sha256, num_tokens=self._shard.num_tokens
         )

@@ -40,16 +40,27 @@ class EndpointTeacher:
         self._scorer = EndpointScorer(settings, tokenizer, vocab_size=self._vocab_size)
 
     @cached_property
-    def identity(self) -> TeacherIdentity:
-        """What the server says the model is, under which name it is asked, and the tokenizer: not where it runs.
+    def served_model(self) -> str:
+        """What the server says the model is.
 
         Raises:
             EndpointError: the server does not answer, or does not serve the model.
         """
-        tokens = tokenizer_fingerprint(self._tokenizer)
-        served = ["endpoint", self._scorer.client.served_model(), self._settings.model, tokens]
-        shape = HeadShape(self._vocab_size, UNKNOWN_HIDDEN_SIZE)
-        return TeacherIdentity(fingerprint(served), tokens, template_hash(self._tokenizer), shape)
+        return self._scorer.client.served_model()
+
+    @cached_property
+    def identity(self) -> TeacherIdentity:
+        """What the server says the model is, under which name it is asked, and the tokenizer: not where it runs.
+
+        Raises:
+            EndpointError: as `served_model`.
+        """
+        return TeacherIdentity(
+            served_fingerprint(self.served_model, self._settings, self._tokenizer),
+            tokenizer_fingerprint(self._tokenizer),
+            template_hash(self._tokenizer),
+            HeadShape(self._vocab_size, UNKNOWN_HIDDEN_SIZE),
+        )
 
     @property
     def head(self) -> None:
@@ -71,6 +82,11 @@ class EndpointTeacher:
         require_endpoint_codecs(codecs)
         k = max((codec.settings.k for codec in codecs if isinstance(codec, TopKCodec)), default=0)
         return scored_rows(self._scorer.score([planned.sequence for planned in batch.sequences], k=k), codecs)
+
+
+def served_fingerprint(served_model: str, settings: EndpointSettings, tokenizer: Tokenizer) -> str:
+    """The fingerprint of a model behind a server; what the server says of it needs no asking where it is known."""
+    return fingerprint(["endpoint", served_model, settings.model, tokenizer_fingerprint(tokenizer)])
 
 
 def require_endpoint_codecs(codecs: Sequence[Codec]) -> None:

@@ -1,6 +1,5 @@
 """What lies in a cache's folder and serves nothing any more: found, and removed where asked."""
 
-import json
 import re
 import uuid
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from distill.files import locked
+from distill.teacher_cache.claim_owner import owner_at
 from distill.teacher_cache.codecs import CodecName
 from distill.teacher_cache.manifest import (
     CLAIMS_NAME,
@@ -17,7 +17,6 @@ from distill.teacher_cache.manifest import (
     SEQUENCES_NAME,
     CacheManifest,
     TierManifest,
-    file_name,
     read_manifest,
 )
 
@@ -26,7 +25,9 @@ GRACE_S = 600.0
 _DEFAULT_LEASE_S = 3600.0
 
 _PARTIAL = re.compile(r"^\..+\.[0-9a-f]{8}\.partial$")
-_CLAIM_LEFTOVER = re.compile(r"^\.(clock\.[0-9a-f]{8}|.+\.expired)$")
+_PROBE = re.compile(r"^\.clock\.[0-9a-f]{8}$")
+_RAY_MARKER = re.compile(r"^\.ray-[0-9a-f]{8}$")
+_TAKEN_OVER = re.compile(r"^\..+\.expired$")
 _SHARD = re.compile(r"^\d{5,}\.(safetensors|json)$")
 
 
@@ -40,7 +41,7 @@ class Garbage:
 
 
 def collect_garbage(folder: Path, *, dry_run: bool, grace_s: float = GRACE_S) -> list[Garbage]:
-    """Finds partial files, expired claims, and shards and tiers that the manifest does not list; removes them.
+    """Finds what dead workers left (partial files, claims, markers) and what the manifest does not list; removes it.
 
     What the manifest lists is never touched, nor are files with names that no part of a cache has. While a worker
     holds a claim that is not expired, and for `grace_s` after a file was last written, unfinished work is left alone.
@@ -74,17 +75,25 @@ def collect_garbage(folder: Path, *, dry_run: bool, grace_s: float = GRACE_S) ->
 
 
 def is_being_written(folder: Path) -> bool:
-    """Whether a worker holds a claim in the cache's folder whose lease still runs."""
-    return (folder / CLAIMS_NAME).is_dir() and any(is_alive for _, is_alive in _claims(folder, now=_clock(folder)))
+    """Whether a worker that is not known to be dead holds a claim in the cache's folder whose lease still runs."""
+    # The clock is a file that is touched, so it is asked only where there is something to date.
+    return bool(_files(folder / CLAIMS_NAME)) and any(alive for _, alive in _claims(folder, now=_clock(folder)))
 
 
 def _claims(folder: Path, *, now: float) -> Iterator[tuple[Path, bool]]:
-    """Every claim, and whether its lease still runs."""
+    """Every claim, and whether its lease still runs for a process that is not known to be dead."""
     for path in _files(folder / CLAIMS_NAME):
-        if _CLAIM_LEFTOVER.match(path.name):
+        if _PROBE.match(path.name) or _TAKEN_OVER.match(path.name):
             yield path, False
         elif path.suffix == ".json":
-            yield path, now - path.lstat().st_mtime < _lease_s(path)
+            yield path, _is_alive(path, now=now)
+
+
+def _is_alive(claim: Path, *, now: float) -> bool:
+    """A claim that says nothing gets an hour."""
+    owner = owner_at(claim)
+    lease_s = _DEFAULT_LEASE_S if owner is None else owner.lease_s
+    return now - claim.lstat().st_mtime < lease_s and not (owner is not None and owner.has_died)
 
 
 def _clock(folder: Path) -> float:
@@ -97,19 +106,15 @@ def _clock(folder: Path) -> float:
         probe.unlink(missing_ok=True)
 
 
-def _lease_s(path: Path) -> float:
-    try:
-        lease_s = json.loads(path.read_bytes())["lease_s"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return _DEFAULT_LEASE_S
-    return float(lease_s) if isinstance(lease_s, int | float) else _DEFAULT_LEASE_S
-
-
 def _unlisted(folder: Path, manifest: CacheManifest) -> Iterator[Garbage]:
     listed_sequences = {record.name for record in manifest.sequences}
     for path in _files(folder):
         if _PARTIAL.match(path.name):
             yield Garbage(path, path.lstat().st_size, "partial file")
+        elif _PROBE.match(path.name):
+            yield Garbage(path, path.lstat().st_size, "probe of the clock")
+        elif _RAY_MARKER.match(path.name):
+            yield Garbage(path, path.lstat().st_size, "marker of a Ray job")
         elif path.name == HEAD_NAME and manifest.head_sha256 is None:
             yield Garbage(path, path.lstat().st_size, "head that the manifest does not list")
     for path in _files(folder / SEQUENCES_NAME):
@@ -131,7 +136,7 @@ def _kept(folder: Path, manifest: CacheManifest, tier: TierManifest | None) -> s
     """Names in a tier's folder that belong to it: all listed shards, or of a tier under way all committed ones."""
     if tier is None:
         return set()
-    names = [Path(file_name(number)) for number in range(manifest.num_shards)]
+    names = [Path(record.name) for record in manifest.sequences]
     if not tier.complete:
         names = [name for name in names if (folder / tier.codec / name).with_suffix(".json").exists()]
     return {str(name.with_suffix(suffix)) for name in names for suffix in (".safetensors", ".json")}

@@ -1,7 +1,7 @@
 """The teacher's output head, stored once beside the shards, in the head's own dtype."""
 
 import json
-import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,4 +95,7 @@ def _numbers(path: Path, metadata: Mapping[str, str] | None) -> tuple[float, flo
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether a value of JSON is a number that a float64 holds; JSON's whole numbers may be of any size."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max

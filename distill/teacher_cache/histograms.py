@@ -16,6 +16,8 @@ from distill.teacher_cache.reader import DISTRIBUTION_CODECS, TeacherCache
 
 # Impossible tokens stand at -inf, and 0 times -inf is nan.
 _LEAST_LOG_PROB = -1e30
+# Values nearer to each other than this, for their size, are one value: bins between them would have no width.
+_LEAST_SPREAD = 1e-12
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -44,7 +46,10 @@ def histogram(values: Float[Tensor, " values"], *, num_bins: int = 20) -> Histog
     """Bins of equal width from the least to the greatest value; there is at least one value."""
     assert len(values) > 0
     array = values.double().numpy()
-    counts, edges = np.histogram(array, bins=num_bins)
+    least, most = float(array.min()), float(array.max())
+    if most - least < _LEAST_SPREAD * max(1.0, abs(least), abs(most)):
+        least, most = least - 0.5, most + 0.5
+    counts, edges = np.histogram(array, bins=num_bins, range=(least, most))
     found = np.quantile(array, _QUANTILES)
     quantiles = {f"{share:.0%}": float(value) for share, value in zip(_QUANTILES, found, strict=True)}
     return Histogram(len(array), float(array.mean()), quantiles, tuple(edges.tolist()), tuple(counts.tolist()))
@@ -119,7 +124,7 @@ def read_pair_ids(path: Path) -> list[tuple[str, str]]:
 
     Raises:
         DataError: the file is missing or not JSON lines.
-        CacheError: a row lacks the ids; names the line.
+        CacheError: a row lacks the ids (names the line), or there is none.
     """
     pairs = []
     for number, row in read_jsonl(path):
@@ -131,6 +136,8 @@ def read_pair_ids(path: Path) -> list[tuple[str, str]]:
                 fix="give the file that stands beside the caches of a run",
             )
         pairs.append((chosen, rejected))
+    if not pairs:
+        raise CacheError(f"{path} names no pairs", fix="give the file that stands beside the caches of a run")
     return pairs
 
 

@@ -3,8 +3,6 @@
 from pathlib import Path
 
 from distill.errors import CacheError
-from distill.files import sha256_of_file
-from distill.teacher_cache.cache_file import damaged
 from distill.teacher_cache.codecs import CODECS
 from distill.teacher_cache.head_file import read_head
 from distill.teacher_cache.manifest import (
@@ -14,7 +12,7 @@ from distill.teacher_cache.manifest import (
     TierManifest,
     read_manifest,
 )
-from distill.teacher_cache.opening import open_sequences, open_tier_shard
+from distill.teacher_cache.opening import open_sequences, open_tier_shard, require_checksum
 from distill.teacher_cache.sequence_index import SequenceIndex
 from distill.teacher_cache.shard import SequencesReader
 from distill.teacher_cache.shard_records import read_shard_record
@@ -76,7 +74,6 @@ def verify(folder: Path) -> dict[str, object]:
             why="only finished tiers can be verified",
             fix="run the command that makes it again; it goes on where it stopped",
         )
-    manifest.require_consistent(folder=folder)
     problems = [
         *_problems_of_head(folder, manifest),
         *_problems_of_sequences(folder, manifest),
@@ -95,7 +92,7 @@ def _finished(folder: Path, manifest: CacheManifest, tier: TierManifest) -> list
     """Records of the shards that stand, out of the manifest or, of a tier under way, out of the commit markers."""
     if tier.complete:
         return list(tier.shards)
-    found = (read_shard_record(folder, tier.codec, number) for number in range(manifest.num_shards))
+    found = (read_shard_record(folder, tier.codec, number) for number in range(len(manifest.sequences)))
     return [record for record in found if record is not None]
 
 
@@ -120,8 +117,7 @@ def _problems_of_head(folder: Path, manifest: CacheManifest) -> list[str]:
         return []
     try:
         read_head(path, vocab_size=manifest.vocab_size, hidden_size=manifest.hidden_size)
-        if sha256_of_file(path) != manifest.head_sha256:
-            raise damaged(path, "its checksum is not the manifest's")
+        require_checksum(path, manifest.head_sha256)
     except CacheError as error:
         return [error.what]
     return []

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -149,6 +149,7 @@ def claim_name(codec: Codec, shard: PlannedShard) -> str:
     return f"{codec.settings.codec}-{shard.number:05d}"
 
 
+@cache
 def library_versions() -> dict[str, str]:
     """Versions of what shapes the numbers and the files."""
     libraries = {name: metadata.version(name) for name in ("torch", "transformers", "safetensors")}

@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -191,6 +192,7 @@ def _spawned(assignment: Assignment, number: int, num_workers: int) -> tuple[Spa
 
 def _serve(assignment: Assignment, number: int, num_threads: int, news: Connection) -> None:
     """What a worker does: all that `score_sequences` does in one process; the last to finish finishes for all."""
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends its workers in order
     torch.set_num_threads(num_threads)
     logger = logging.getLogger("distill")
@@ -211,6 +213,14 @@ def _serve(assignment: Assignment, number: int, num_threads: int, news: Connecti
         raise SystemExit(FAILED) from None
     except SystemExit:
         raise SystemExit(TERMINATED) from None
+
+
+def _end_with_parent() -> None:
+    """Ends this worker when the process that started it was killed: who started it takes the job to be over."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _ToParent(logging.Handler):

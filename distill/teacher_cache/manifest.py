@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from distill.errors import CacheError
 from distill.files import write_text
 from distill.settings import Settings
+from distill.teacher_cache.cache_file import plain_file_bytes
 from distill.teacher_cache.codecs import CODECS, Codec, CodecName, HeadShape, TierSettings, make_codec
 
 FORMAT: Literal["distill-teacher-cache"] = "distill-teacher-cache"
@@ -20,10 +21,17 @@ SEQUENCES_NAME = "sequences"
 CLAIMS_NAME = "claims"
 LOCK_NAME = ".lock"
 
+# Half a million shards in six tiers; a larger file is no manifest.
+MAX_MANIFEST_BYTES = 2**30
+
+# What a file may count: more than any disk holds, and still a number that Python can index with.
+Count = Annotated[int, Field(gt=0, le=2**62)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
 IDENTITY_FIELDS = (
-    "teacher_fingerprint",
     "tokenizer_fingerprint",
     "template_hash",
+    "teacher_fingerprint",
     "max_length_tokens",
     "data_fingerprint",
     "sequences_fingerprint",
@@ -35,7 +43,7 @@ IDENTITY_FIELDS = (
     "num_sequences",
     "num_tokens",
 )
-"""The fields that make two caches the same one; the first that differs is the one an error names."""
+"""The fields that make two caches the same one; the first that differs is the one an error names: causes first."""
 
 
 def file_name(number: int) -> str:
@@ -61,17 +69,17 @@ def record_path(folder: Path, codec: CodecName, number: int) -> Path:
 class FileRecord(Settings):
     """One file of sequences as it was written."""
 
-    name: str = Field(pattern=r"^\d{5,}\.safetensors$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    size_bytes: int = Field(gt=0)
-    num_sequences: int = Field(gt=0)
-    num_tokens: int = Field(gt=0)
+    name: str = Field(pattern=r"^[0-9]{5,}\.safetensors$")
+    sha256: Sha256
+    size_bytes: Count
+    num_sequences: Count
+    num_tokens: Count
 
 
 class ShardRecord(FileRecord):
     """One finished shard of a tier; the same whoever wrote it and whenever."""
 
-    sequences_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sequences_sha256: Sha256
 
 
 class TierManifest(Settings):
@@ -95,18 +103,18 @@ class CacheManifest(Settings):
     teacher_fingerprint: str
     tokenizer_fingerprint: str
     template_hash: str
-    max_length_tokens: int = Field(gt=0)
+    max_length_tokens: Count
     data_fingerprint: str
     sequences_fingerprint: str
-    shard_tokens: int = Field(gt=0)
-    max_batch_tokens: int = Field(gt=0)
+    shard_tokens: Count
+    max_batch_tokens: Count
     vocab_size: int = Field(gt=0, le=2**31 - 1)
     hidden_size: int = Field(ge=0, le=2**24)  # 0: unknown, the teacher is behind a server
     versions: dict[str, str]
-    num_shards: int = Field(gt=0)
-    num_sequences: int = Field(gt=0)
-    num_tokens: int = Field(gt=0)
-    head_sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$")
+    num_shards: Count
+    num_sequences: Count
+    num_tokens: Count
+    head_sha256: Sha256 | None = None
     sequences: tuple[FileRecord, ...] = ()
     tiers: tuple[TierManifest, ...] = ()
 
@@ -154,7 +162,7 @@ class CacheManifest(Settings):
         return self.model_copy(update={"tiers": tiers})
 
     def require_consistent(self, *, folder: Path) -> None:
-        """Refuses a manifest that contradicts itself; tiers that are not complete are not looked at.
+        """Refuses a manifest that contradicts itself; of tiers that are not complete nothing is asked.
 
         Raises:
             CacheError: shards, totals, tiers or checksums do not fit together.
@@ -170,31 +178,6 @@ class CacheManifest(Settings):
                 fix=f"delete {folder} and make the cache again: distill cache RECIPE",
             )
 
-    def require(
-        self,
-        *,
-        folder: Path,
-        teacher_fingerprint: str | None = None,
-        tokenizer_fingerprint: str | None = None,
-        template_hash: str | None = None,
-        max_length_tokens: int | None = None,
-        data_fingerprint: str | None = None,
-    ) -> None:
-        """Refuses a cache that was made for something else; a field left at None is not compared.
-
-        Raises:
-            CacheError: names the first field that differs, with both values.
-        """
-        expected: dict[str, object] = {
-            "teacher_fingerprint": teacher_fingerprint,
-            "tokenizer_fingerprint": tokenizer_fingerprint,
-            "template_hash": template_hash,
-            "max_length_tokens": max_length_tokens,
-            "data_fingerprint": data_fingerprint,
-        }
-        asked = {name: value for name, value in expected.items() if value is not None}
-        self._refuse_differences(asked, folder=folder, fix="make the cache again: distill cache RECIPE")
-
     def require_same_job(self, other: "CacheManifest", *, folder: Path) -> None:
         """Refuses to go on in `folder` when `other`, the job at hand, was made from something else.
 
@@ -206,9 +189,19 @@ class CacheManifest(Settings):
         names = [name for name in ("head_sha256", "sequences") if getattr(self, name) and getattr(other, name)]
         asked = {name: getattr(other, name) for name in (*IDENTITY_FIELDS, *names)}
         fix = f"delete {folder} to make the cache again, or give this job a folder of its own with output=DIR"
-        self._refuse_differences(asked, folder=folder, fix=fix)
+        self.require_fields(asked, folder=folder, fix=fix)
 
-    def _refuse_differences(self, asked: Mapping[str, object], *, folder: Path, fix: str) -> None:
+    def require_fields(self, asked: Mapping[str, object], *, folder: Path, fix: str) -> None:
+        """Refuses a cache that was made from something else.
+
+        Args:
+            asked: values by the names of the manifest's fields.
+            folder: the cache's, for the message.
+            fix: what to do about a difference, for the message.
+
+        Raises:
+            CacheError: names the first field that differs, with both values.
+        """
         for name, value in asked.items():
             found = getattr(self, name)
             if found != value:
@@ -219,7 +212,7 @@ class CacheManifest(Settings):
                 )
 
     def _problem_of_sequences(self) -> str | None:
-        if not self.codecs:
+        if not self.sequences and not self.codecs:
             return None
         totals = (
             len(self.sequences),
@@ -241,8 +234,8 @@ class CacheManifest(Settings):
             found = (shard.name, shard.num_sequences, shard.num_tokens, shard.sequences_sha256)
             if found != (sequences.name, sequences.num_sequences, sequences.num_tokens, sequences.sha256):
                 return f"shard {shard.name} of tier {tier.codec} belongs to other sequences"
-        if CODECS[tier.codec].needs_head and self.head_sha256 is None:
-            return f"tier {tier.codec} needs the output head, and head_sha256 is missing"
+        if CODECS[tier.codec].needs_head and (self.head_sha256 is None or not self.hidden_size):
+            return f"tier {tier.codec} needs the output head, and head_sha256 or hidden_size is missing"
         return None
 
 
@@ -250,25 +243,33 @@ def read_manifest(folder: Path) -> CacheManifest:
     """Reads a cache's manifest.
 
     Raises:
-        CacheError: there is none, or it is not one that this version can read; names the field.
+        CacheError: there is none, it is not one that this version can read (names the field), or contradicts itself.
     """
     path = folder / MANIFEST_NAME
     try:
-        content = path.read_bytes()
+        content = plain_file_bytes(path, max_bytes=MAX_MANIFEST_BYTES)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CacheError(
             f"{folder} is not a teacher cache: {MANIFEST_NAME} is missing",
             why="the manifest says what the shards were made from",
             fix="check the path, or make the cache: distill cache RECIPE",
         ) from error
+    except OSError as error:
+        raise CacheError(
+            f"{path} cannot be read: {error.strerror}",
+            why="the manifest says what the shards were made from",
+            fix=f"look at what {path} is, and whether you may read it",
+        ) from error
     try:
-        return CacheManifest.model_validate_json(content)
+        manifest = CacheManifest.model_validate_json(content)
     except ValidationError as error:
         raise CacheError(
             f"{path} is damaged or of another version: {problems_of(error)}",
             why=f"this version reads {FORMAT} version {VERSION}; older caches are made again, not converted",
-            fix=f"delete {folder} and make the cache again: distill cache RECIPE",
+            fix=f"check the path; if {folder} is a cache, delete it and make it again: distill cache RECIPE",
         ) from error
+    manifest.require_consistent(folder=folder)
+    return manifest
 
 
 def write_manifest(folder: Path, manifest: CacheManifest) -> None:
@@ -290,6 +291,6 @@ def _refuse_other_settings(found: TierSettings, asked: TierSettings, *, folder: 
 def problems_of(error: ValidationError) -> str:
     """The first five wrong fields of a file, in one line."""
     return "; ".join(
-        f"{'.'.join(str(part) for part in details['loc']) or 'file'}: {details['msg']}"
+        f"{'.'.join(str(part) for part in details['loc']) or 'file':.200}: {details['msg']:.200}"
         for details in error.errors()[:5]
     )

@@ -58,5 +58,19 @@ def _require_bytes(path: Path, record: FileRecord, *, checks_checksum: bool) -> 
         raise damaged(path, "the file is missing") from error
     if size_bytes != record.size_bytes:
         raise damaged(path, f"it has {size_bytes} bytes, not {record.size_bytes}")
-    if checks_checksum and sha256_of_file(path) != record.sha256:
+    if checks_checksum:
+        require_checksum(path, record.sha256)
+
+
+def require_checksum(path: Path, sha256: str | None) -> None:
+    """Reads a file of a cache once, and refuses it where it changed since it was written.
+
+    Raises:
+        CacheError: it cannot be read, or has other bytes; names it.
+    """
+    try:
+        found = sha256_of_file(path)
+    except OSError as error:
+        raise damaged(path, f"the file cannot be read: {error.strerror}") from error
+    if found != sha256:
         raise damaged(path, "its checksum is not the manifest's")

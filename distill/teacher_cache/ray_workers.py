@@ -5,7 +5,7 @@ import logging
 import os
 import platform
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ def run_on_ray(
         _marked(output_dir) as marker,
         SharedProgress(output_dir, settings) as progress,
     ):
+        _warn_of_workers_without_place(ray.nodes(), choice)
         was_complete = progress.is_complete
         shared = ray.put(tuple(sequences))
         task = ray.remote(
@@ -72,6 +73,7 @@ def run_on_ray(
                 done, pending = ray.wait(pending, timeout=POLL_INTERVAL_S)
                 lost += [reason for ref in done if (reason := _reason_of_loss(ray, ref)) is not None]
                 progress.poll()
+                marker.touch()  # what is fresh is no garbage, however long the cluster has no room for a worker
                 if pending and not was_complete and progress.is_complete:
                     log.info(
                         "%s: complete; %d workers of the cluster are not needed any more", output_dir, len(pending)
@@ -106,6 +108,19 @@ def _work_on_node(
             fix="put the output on a file system that all nodes see at the same path: output=/shared/DIR",
         )
     score_sequences(source.load(), sequences, settings=settings, output_dir=folder, data_fingerprint=data_fingerprint)
+
+
+def _warn_of_workers_without_place(nodes: Sequence[Mapping[str, Any]], choice: RaySettings) -> None:
+    """Says that no node there is could hold a worker: Ray waits without a word for one that can."""
+    wanted = {"CPU": choice.num_cpus_per_worker, "GPU": choice.num_gpus_per_worker}
+    offers = [node["Resources"] for node in nodes if node["Alive"]]
+    if not any(all(offer.get(name, 0) >= amount for name, amount in wanted.items()) for offer in offers):
+        log.warning(
+            "no node of the Ray cluster has the %g CPUs and %g GPUs that a worker takes; waiting for one that has "
+            "(cache.ray.num_cpus_per_worker, cache.ray.num_gpus_per_worker)",
+            wanted["CPU"],
+            wanted["GPU"],
+        )
 
 
 def _imported() -> Any:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self
 
 import torch
 from jaxtyping import Float, Int
@@ -70,7 +70,6 @@ class TeacherCache:
                 why="sequences in the missing shards have no scores",
                 fix="run the command that makes it again; it goes on where it stopped",
             )
-        manifest.require_consistent(folder=folder)
         return cls(folder, manifest, checks_checksums=checks_checksums)
 
     @property
@@ -112,14 +111,15 @@ class TeacherCache:
         Raises:
             CacheError: names the first field that differs, with both values.
         """
-        self.manifest.require(
-            folder=self.folder,
-            teacher_fingerprint=teacher_fingerprint,
-            tokenizer_fingerprint=tokenizer_fingerprint,
-            template_hash=template_hash,
-            max_length_tokens=max_length_tokens,
-            data_fingerprint=data_fingerprint,
-        )
+        expected: dict[str, object] = {
+            "tokenizer_fingerprint": tokenizer_fingerprint,
+            "template_hash": template_hash,
+            "teacher_fingerprint": teacher_fingerprint,
+            "max_length_tokens": max_length_tokens,
+            "data_fingerprint": data_fingerprint,
+        }
+        asked = {name: value for name, value in expected.items() if value is not None}
+        self.manifest.require_fields(asked, folder=self.folder, fix="make the cache again: distill cache RECIPE")
 
     def require_sequences(self, sequence_ids: Sequence[str]) -> None:
         """Refuses data that this cache does not cover.
@@ -200,7 +200,7 @@ class TeacherCache:
         values = self._codecs[codec].token_log_probs(
             self._stored.rows(codec, places), self._stored.completion_ids(places), head=self._head_for(codec)
         )
-        return self._finite(values, codec, "token_log_probs")
+        return self._finite(values, codec, sequence_ids, name="token_log_probs")
 
     def log_probs(self, sequence_ids: Sequence[str]) -> Float[Tensor, "tokens vocab"]:
         """The teacher's whole distributions in nats, float32.
@@ -209,7 +209,7 @@ class TeacherCache:
             CacheError: no tier stores distributions; names the command that adds one.
         """
         codec = self.require_tier(*DISTRIBUTION_CODECS, by="whole distributions")
-        return self._log_probs(codec, self._rows(codec, sequence_ids))
+        return self._log_probs(codec, self._rows(codec, sequence_ids), sequence_ids)
 
     def log_probs_in_blocks(
         self, sequence_ids: Sequence[str], *, max_log_probs: int = MAX_LOG_PROBS
@@ -224,7 +224,7 @@ class TeacherCache:
         for sequence_id in sequence_ids:
             records = self._rows(codec, [sequence_id]).records
             for part in torch.split(records, rows_at_once):
-                yield self._log_probs(codec, EncodedRows(part))
+                yield self._log_probs(codec, EncodedRows(part), [sequence_id])
 
     def sequence_log_probs(self, sequence_ids: Sequence[str]) -> Float[Tensor, " sequences"]:
         """Log-prob of each completion in nats, float64: the sum over its tokens.
@@ -247,7 +247,7 @@ class TeacherCache:
         """
         codec = self.require_tier(*HIDDEN_STATE_CODECS, by="hidden states")
         values = hidden_states(self._codecs[codec], self._rows(codec, sequence_ids))
-        return self._finite(values, codec, "hidden_states")
+        return self._finite(values, codec, sequence_ids, name="hidden_states")
 
     def top_k(self, sequence_ids: Sequence[str]) -> TopK:
         """The likeliest tokens at each position with their true log-probs and the mass of all others.
@@ -258,7 +258,7 @@ class TeacherCache:
         codec = self.require_tier("top-k", by="lists of likeliest tokens")
         lists = decode_top_k(self._codecs[codec], self._rows(codec, sequence_ids))
         for name in ("log_probs", "tail_mass", "log_normaliser"):
-            self._finite(getattr(lists, name), codec, name)
+            self._finite(getattr(lists, name), codec, sequence_ids, name=name)
         return lists
 
     def samples(self, sequence_ids: Sequence[str]) -> Samples:
@@ -276,21 +276,25 @@ class TeacherCache:
     def _rows(self, codec: CodecName, sequence_ids: Sequence[str]) -> EncodedRows:
         return self._stored.rows(codec, self._stored.places(sequence_ids))
 
-    def _log_probs(self, codec: CodecName, rows: EncodedRows) -> Float[Tensor, "tokens vocab"]:
+    def _log_probs(
+        self, codec: CodecName, rows: EncodedRows, sequence_ids: Sequence[str]
+    ) -> Float[Tensor, "tokens vocab"]:
         values = self._codecs[codec].log_probs(rows, head=self._head_for(codec))
         # Of a sum and not of each number: one pass, nothing kept. Impossible tokens, at -inf, leave no nan in it.
         if bool(values.sum().isnan()):
-            raise self._not_numbers(codec, "log_probs")
+            self._refuse_numbers(codec, sequence_ids, name="log_probs")
         return values
 
-    def _finite(self, values: Tensor, codec: CodecName, name: str) -> Tensor:
+    def _finite(self, values: Tensor, codec: CodecName, sequence_ids: Sequence[str], *, name: str) -> Tensor:
         if not bool(values.isfinite().all()):
-            raise self._not_numbers(codec, name)
+            self._refuse_numbers(codec, sequence_ids, name=name)
         return values
 
-    def _not_numbers(self, codec: CodecName, name: str) -> CacheError:
-        return CacheError(
-            f"tier {codec} of teacher cache {self.folder} holds {name} that are not finite",
-            why="one such number makes every loss that meets it not finite",
-            fix=f"find the file with: distill cache verify {self.folder}",
+    def _refuse_numbers(self, codec: CodecName, sequence_ids: Sequence[str], *, name: str) -> NoReturn:
+        """Names the file that holds them; where each number is sound, it is what the head makes of them that is not."""
+        self._stored.check_numbers(codec, self._stored.places(sequence_ids))
+        raise CacheError(
+            f"tier {codec} of teacher cache {self.folder} gives {name} that are not finite",
+            why="the stored numbers are finite, and their product with the output head is not",
+            fix=f"delete {self.folder} and make the cache again: distill cache RECIPE",
         )

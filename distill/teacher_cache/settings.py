@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from distill.settings import Settings
+from distill.teacher_cache.claim_owner import LONGEST_LEASE_S
 from distill.teacher_cache.codecs import CodecName, TierSettings
 
 TierChoice = CodecName | TierSettings
@@ -33,7 +34,9 @@ class CacheSettings(Settings):
     shard_tokens: int = Field(65_536, gt=0, description="completion tokens after which a shard is closed")
     max_batch_tokens: int = Field(8_192, gt=0, description="positions of one forward pass, padding included")
     max_length_tokens: int = Field(512, gt=1, description="longest sequence; what is beyond is cut off")
-    lease_s: float = Field(120.0, gt=0, description="seconds of silence after which a worker's shard is taken over")
+    lease_s: float = Field(
+        120.0, gt=0, le=LONGEST_LEASE_S, description="seconds of silence after which a worker's shard is taken over"
+    )
     workers: int = Field(1, gt=0, description="processes on this machine that score together")
     ray: RaySettings | None = Field(None, description="score on a Ray cluster instead of on this machine")
 

@@ -108,9 +108,8 @@ class SequencesReader:
             {"offsets": [num_sequences + 1], "completion_ids": [num_tokens], "ids": [num_sequences, ID_BYTES]},
         )
         self.completion_ids: NDArray[np.int32] = tensors.values["completion_ids"].numpy()
-        # Held in memory, 40 bytes a sequence: every look-up needs them.
-        self.offsets: NDArray[np.int64] = tensors.values["offsets"].numpy().copy()
-        self.ids: NDArray[np.uint8] = tensors.values["ids"].numpy().copy()
+        self.offsets: NDArray[np.int64] = tensors.values["offsets"].numpy()
+        self.ids: NDArray[np.uint8] = tensors.values["ids"].numpy()
         self._check_offsets(num_tokens)
         self._check_tokens(vocab_size)
         if len(np.unique(self.ids.view(f"V{ID_BYTES}"))) != num_sequences:

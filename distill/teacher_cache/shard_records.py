@@ -8,10 +8,13 @@ from pydantic import Field, ValidationError
 
 from distill.files import write_text
 from distill.settings import Settings
+from distill.teacher_cache.cache_file import plain_file_bytes
 from distill.teacher_cache.codecs import CodecName, TierSettings
 from distill.teacher_cache.manifest import VERSION, ShardRecord, file_name, problems_of, record_path
 
 log = logging.getLogger(__name__)
+
+MAX_RECORD_BYTES = 2**20
 
 
 class Writing(Settings):
@@ -44,8 +47,12 @@ def read_committed_shard(folder: Path, codec: CodecName, number: int) -> Committ
     """The whole commit marker of a finished shard, with who wrote it; None as in `read_shard_record`."""
     path = record_path(folder, codec, number)
     try:
-        committed = CommittedShard.model_validate_json(path.read_bytes())
+        content = plain_file_bytes(path, max_bytes=MAX_RECORD_BYTES)
+        committed = CommittedShard.model_validate_json(content)
     except FileNotFoundError:
+        return None
+    except OSError as error:
+        log.warning("%s cannot be read, its shard counts as unfinished: %s", path, error.strerror)
         return None
     except ValidationError as error:
         log.warning("%s cannot be read, its shard counts as unfinished: %s", path, problems_of(error))

@@ -37,7 +37,7 @@ class SharedProgress:
         if self._tracker is None and not self._begin():
             return
         assert self._tracker is not None
-        finished = sum(self._finished_tokens(number) for number in list(self._missing))
+        finished = self._newly_finished_tokens()
         if finished:
             self._scored_tokens += finished
             elapsed_s = max(time.monotonic() - self._started, 1e-9)
@@ -62,25 +62,27 @@ class SharedProgress:
         self._tokens = {number: record.num_tokens for number, record in enumerate(manifest.sequences)}
         self._missing = {number: list(self._codecs) for number in self._tokens}
         self._tracker = Tracker(f"{self._folder.name} cache, tokens of all workers", manifest.num_tokens)
-        standing = sum(self._finished_tokens(number) for number in list(self._missing))
+        standing = self._newly_finished_tokens()
         self._num_bytes = 0
         if standing:
             self._tracker.advance(standing)
         return True
 
-    def _finished_tokens(self, number: int) -> int:
-        """The tokens of a shard whose last tier was committed since the last look."""
-        for codec in list(self._missing[number]):
-            if not record_path(self._folder, codec, number).exists():
-                continue
-            record = read_shard_record(self._folder, codec, number)
-            if record is not None:
-                self._missing[number].remove(codec)
-                self._num_bytes += record.size_bytes
-        if self._missing[number]:
-            return 0
-        del self._missing[number]
-        return self._tokens[number]
+    def _newly_finished_tokens(self) -> int:
+        """The tokens of the shards whose last tier was committed since the last look."""
+        for codec in self._codecs:
+            # One listing a tier: asking for each record by name is slow where files lie on a server.
+            listed = set((self._folder / codec).glob("*.json"))
+            for number, missing in self._missing.items():
+                if codec in missing and record_path(self._folder, codec, number) in listed:
+                    record = read_shard_record(self._folder, codec, number)
+                    if record is not None:
+                        missing.remove(codec)
+                        self._num_bytes += record.size_bytes
+        finished = [number for number, missing in self._missing.items() if not missing]
+        for number in finished:
+            del self._missing[number]
+        return sum(self._tokens[number] for number in finished)
 
     def __enter__(self) -> Self:
         return self

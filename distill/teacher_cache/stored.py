@@ -9,14 +9,12 @@ from jaxtyping import Int
 from torch import Tensor
 
 from distill.errors import CacheError
-from distill.files import sha256_of_file
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.cache_file import damaged
 from distill.teacher_cache.codecs import CodecName, EncodedRows
 from distill.teacher_cache.gathering import gathered_ids, gathered_rows
 from distill.teacher_cache.head_file import float_head, read_head
 from distill.teacher_cache.manifest import HEAD_NAME, CacheManifest
-from distill.teacher_cache.opening import open_sequences, open_tier_shard
+from distill.teacher_cache.opening import open_sequences, open_tier_shard, require_checksum
 from distill.teacher_cache.sequence_index import Places, SequenceIndex
 from distill.teacher_cache.shard import SequencesReader, TierReader
 
@@ -46,8 +44,8 @@ class StoredCache:
         """The teacher's output head in its stored dtype."""
         path = self.folder / HEAD_NAME
         head = read_head(path, vocab_size=self.manifest.vocab_size, hidden_size=self.manifest.hidden_size)
-        if self._checks_checksums and sha256_of_file(path) != self.manifest.head_sha256:
-            raise damaged(path, "its checksum is not the manifest's")
+        if self._checks_checksums:
+            require_checksum(path, self.manifest.head_sha256)
         return head
 
     @cached_property
@@ -82,6 +80,15 @@ class StoredCache:
         """A tier's rows at `places`, end to end."""
         shards = {number: self._shard(codec, number) for number in np.unique(places.shards).tolist()}
         return gathered_rows(shards, places, codec=self.codecs[codec])
+
+    def check_numbers(self, codec: CodecName, places: Places) -> None:
+        """Reads all rows of the shards at `places`, to say which of them holds wrong numbers.
+
+        Raises:
+            CacheError: one does; names it.
+        """
+        for number in np.unique(places.shards).tolist():
+            self._shard(codec, number).check_numbers()
 
     @cached_property
     def _sequences(self) -> list[SequencesReader]:

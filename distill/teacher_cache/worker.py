@@ -5,6 +5,7 @@ import os
 import platform
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -108,7 +109,7 @@ class _Worker:
     scored_tokens: int = 0
     committed_tokens: int = 0
     num_bytes: int = 0
-    counted: set[int] = field(default_factory=set)
+    counted: Counter[int] = field(default_factory=Counter)
     started: float = field(default_factory=time.monotonic)
     last_news: float = field(default_factory=time.monotonic)
 
@@ -126,7 +127,7 @@ class _Worker:
                     self.claims.release(claim)
             if missing and self.job.missing(shard):
                 others.append(shard)
-            elif shard.number not in self.counted:
+            else:
                 self._count(shard, shard.num_tokens)
         if others and not has_scored:
             self._wait(others)
@@ -163,11 +164,13 @@ class _Worker:
         finally:
             self.behind.settle()
             writing.discard()
-        self.committed_tokens += shard.num_tokens
+        self.committed_tokens += shard.num_tokens if writing.is_committed else 0
         return True
 
     def _count(self, shard: PlannedShard, num_tokens: int) -> None:
-        self.counted.add(shard.number)
+        """Progress by so many of a shard's tokens; each counts once, however often the shard has to be scored."""
+        num_tokens = min(num_tokens, shard.num_tokens - self.counted[shard.number])
+        self.counted[shard.number] += num_tokens
         self.left_tokens -= num_tokens
         elapsed_s = max(time.monotonic() - self.started, 1e-9)
         figures = {"tokens/s": self.scored_tokens / elapsed_s, "MB": self.num_bytes / 1e6}

@@ -7,14 +7,12 @@ JSON line.
 """
 
 import argparse
-import shlex
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from distill.files import write_json
-from eval.published import published_benchmark
+from eval.published import command_of, published_benchmark
 from eval.speed import capture, read, waiting
 from eval.speed.figures import CacheSpeed
 
@@ -33,8 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures = measure(options.part or PARTS, num_repeats=options.repeats, num_steps=options.steps)
     print(figures.model_dump_json())
     if options.json is not None:
-        given = sys.argv[1:] if arguments is None else arguments
-        command = shlex.join(["python", "-m", "eval.speed.cache", *given])
+        chosen = [
+            *(("part", part) for part in options.part or ()),
+            ("repeats", options.repeats),
+            ("steps", options.steps),
+        ]
+        command = command_of("eval.speed.cache", chosen)
         result = published_benchmark(figures, command=command, elapsed_s=time.perf_counter() - started)
         write_json(options.json, result.model_dump(mode="json"))
 

@@ -17,13 +17,12 @@ from eval.stored_distributions import stored_log_probs
 NESTED_ENTRY_BYTES = 8  # int32 id and float32 value
 
 TIERS: dict[str, TierSettings] = {
-    "`exact`, float32": TierSettings(codec="exact", hidden_dtype="float32"),
     "`exact`": TierSettings(codec="exact"),
-    **{f"`exact-int8`, groups of {n}": TierSettings(codec="exact-int8", group_size=n) for n in (16, 32, 64)},
+    **{f"`exact-int8`, groups of {n}": TierSettings(codec="exact-int8", group_size=n) for n in (16, 32)},
     "`logits-bf16`": TierSettings(codec="logits-bf16"),
     **{f"`sampled`, N={n}": TierSettings(codec="sampled", num_samples=n) for n in (12, 25, 50)},
 }
-LISTED = (16, 32, 64, 128)
+LISTED = (16, 64)
 
 
 @dataclass(frozen=True)

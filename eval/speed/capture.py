@@ -1,4 +1,4 @@
-"""Capture of every codec against a plain forward pass of the same model over the same batches."""
+"""Capture of the tiers against a plain forward pass of the same model over the same batches."""
 
 import shutil
 import tempfile
@@ -24,10 +24,10 @@ from eval.speed.teachers import TeacherShape, random_sequences, random_teacher
 CAPTURED: tuple[CodecName, ...] = ("exact", "exact-int8", "scores", "top-k", "sampled")
 BODY = "body alone"
 WITH_HEAD = "body, head on completion tokens"
-ALONE = "body, a row for each completion"
+ALONE = "body, a padded row for each completion"
 
 SHAPE = TeacherShape(vocab_size=32_000, hidden_size=512, num_layers=6, num_heads=8, intermediate_size=1536)
-NUM_PROMPTS, PROMPT_TOKENS, COMPLETION_TOKENS = 32, 80, 120
+NUM_PROMPTS, PROMPT_TOKENS, COMPLETION_TOKENS = 24, 80, 120
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,13 @@ def capture_rows(num_repeats: int, *, shape: TeacherShape = SHAPE, num_prompts: 
     with tempfile.TemporaryDirectory(prefix="distill-capture-") as folder:
         scorer = LocalScorer(loaded)
         captures = {codec: _Capture(scorer, sequences, codec, Path(folder)) for codec in CAPTURED}
-        runs = _plain(loaded, sequences)
-        runs |= {codec: Run(capture.run, capture.prepare) for codec, capture in captures.items()}
+        plain = _plain(loaded, sequences)
+        pairs = [(codec, WITH_HEAD if CODECS[codec].needs_logits else BODY) for codec in CAPTURED]
+        runs: dict[str, Run] = {ALONE: plain[ALONE]}
+        for codec, baseline in pairs:  # each baseline runs just before what is held against it
+            runs.setdefault(baseline, plain[baseline])
+            runs[codec] = Run(captures[codec].run, captures[codec].prepare)
         elapsed_s = interleaved(runs, num_repeats=num_repeats)
-    pairs = [(codec, WITH_HEAD if CODECS[codec].needs_logits else BODY) for codec in CAPTURED]
     return [
         CaptureRow(
             codec=codec,
@@ -87,14 +90,15 @@ def described(shape: TeacherShape = SHAPE, num_prompts: int = NUM_PROMPTS) -> st
     return (
         f"float32 Llama of {shape.num_layers} layers, hidden size {shape.hidden_size}, vocabulary "
         f"{shape.vocab_size:,}; {num_prompts} prompts of about {PROMPT_TOKENS} tokens with two completions of about "
-        f"{COMPLETION_TOKENS}; files written, verified and committed"
+        f"{COMPLETION_TOKENS}; batches packed, rows written, verified and committed on the clock, plan, sequences file "
+        "and head written before it; the plain passes get their batches packed"
     )
 
 
 class _Capture:
     """A whole capture: what a worker does with its shards, to the manifest of the finished cache.
 
-    What is written once, whatever the number of tokens (sequences, head), stands there before.
+    What all tiers of a cache share (plan, sequences, head) stands there before.
     """
 
     def __init__(self, scorer: LocalScorer, sequences: Sequence[TokenizedSequence], codec: CodecName, folder: Path):

@@ -16,17 +16,28 @@ from jaxtyping import Float
 from torch import Tensor
 
 POLYNOMIAL_TERMS = (0, 1, 2, 3, 4)
-PLAIN: dict[str, Any] = {"polynomial_terms": None, "residual_bins": [], "delta_encoding": False}
+PLAIN: dict[str, Any] = {"exact_dtype": "bfloat16", "residual_bins": [], "delta_encoding": False}
 
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
-    "recommended (k=128, 16 exact)": {"k": 128, "exact_k": 16, "terms": POLYNOMIAL_TERMS},
-    "recommended, normalize_t": {"k": 128, "exact_k": 16, "terms": POLYNOMIAL_TERMS, "normalize_t": True},
-    "budget (k=50, 1 exact)": {"k": 50, "exact_k": 1, "terms": (0, 1)},
-    "plain top-32": {"k": 32, "exact_k": 32, "terms": ()},
+    "recommended (k=128, 16 exact)": {"k": 128, "exact_k": 16, "terms": (*POLYNOMIAL_TERMS, "sqrt")},
+    "recommended, normalize_t": {
+        "k": 128,
+        "exact_k": 16,
+        "terms": (*POLYNOMIAL_TERMS, "sqrt"),
+        "normalize_t": True,
+    },
+    "quick start (k=128, 32 exact)": {
+        "k": 128,
+        "exact_k": 32,
+        "terms": (0, 1, 2),
+        "exact_dtype": "float32",
+        "delta_encoding": True,
+    },
+    "budget (k=50, 1 exact)": {"k": 50, "exact_k": 1, "terms": (0, 1, "sqrt")},
     "plain top-64": {"k": 64, "exact_k": 64, "terms": ()},
-    "plain top-128": {"k": 128, "exact_k": 128, "terms": ()},
 }
-"""What its README recommends, the same with the abscissa scaled to 0..1, its budget pick, and lists without a curve."""
+"""What its README recommends, the same with the abscissa scaled to 0..1, its quick start, its budget pick, a list
+without a curve. All are given float32 log-probs, as its capture gives them."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +68,9 @@ class DistillKit:
         return num_bytes // 2
 
     def _config(self, name: str, *, vocab_size: int) -> object:
-        configuration = dict(CONFIGURATIONS[name])
-        terms = list(configuration.pop("terms"))
-        special = importlib.import_module("distillkit.compression.config").SpecialTerm
-        arguments = {**PLAIN, "polynomial_terms": [*terms, special.SQRT] if terms else None, **configuration}
-        return self.compression.DistributionQuantizationConfig(d=vocab_size, exact_dtype="bfloat16", **arguments)
+        configuration = PLAIN | CONFIGURATIONS[name]
+        terms = list(configuration.pop("terms")) or None
+        return self.compression.DistributionQuantizationConfig(d=vocab_size, polynomial_terms=terms, **configuration)
 
 
 def find_distillkit(folder: Path | None) -> DistillKit | None:

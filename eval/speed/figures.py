@@ -81,15 +81,18 @@ class TeacherRates(Settings):
 
     def to_markdown(self) -> str:
         """A caption, the table, and at equal bytes the better of each peer and what stands here."""
+        head_mb = 2 * self.vocab_size * self.hidden_size / 1e6
         caption = (
             f"**{self.teacher}**: vocabulary {self.vocab_size:,}, hidden size {self.hidden_size:,}, mean entropy "
             f"{self.entropy_nats:.2f} nats, {self.num_tokens:,} tokens; full float32 logits take "
-            f"{4 * self.vocab_size:,} bytes a token."
+            f"{4 * self.vocab_size:,} bytes a token, the head once {head_mb:,.1f} MB in bfloat16. "
+            f"The student of the gradients is at a KL of {self.student_kl_nats:.2g}."
         )
         if self.float32_exact_kl_nats is not None:
             caption += f" The same teacher in float32 is stored by `exact` at a KL of {self.float32_exact_kl_nats:.2g}."
         headings = ("stored", "bytes a token", "KL (nats)", "total variation", "same top token", "gradient angle")
-        table = markdown_table(headings, [point.cells() for point in self.points])
+        by_size = sorted(self.points, key=lambda point: -point.bytes_per_token)
+        table = markdown_table(headings, [point.cells() for point in by_size])
         return "\n\n".join([caption, table, *at_equal_bytes(self.points)]) + "\n"
 
 
@@ -138,13 +141,14 @@ class RateDistortion(Settings):
 
     def to_markdown(self) -> str:
         """One table a teacher, then the notes."""
-        return "\n".join([*(rates.to_markdown() for rates in self.teachers), *(f"{note}." for note in self.notes)])
+        notes = "".join(f"{note}.\n" for note in self.notes)
+        return "\n".join([*(rates.to_markdown() for rates in self.teachers), notes])
 
 
 class CaptureRow(Settings):
-    """Capture of one codec against a plain forward pass of the same model over the same batches.
+    """Capture of one codec against a plain forward pass of the same model over the same sequences.
 
-    `share` is capture's tokens a second over the baseline's, from runs next to each other; 1 means free.
+    `share` is capture's tokens a second over the baseline's in the same round; 1 means free.
     """
 
     codec: str
@@ -202,7 +206,7 @@ class CacheSpeed(Settings):
     def to_markdown(self) -> str:
         """A table for each part that was measured, with its shapes."""
         ratios = "; ".join(f"{ratio:,.0f} times {name}" for name, ratio in self.reading_ratio.items())
-        capture = ("codec", "completion tokens/s", "compared with", "share of its speed")
+        capture = ("tier", "completion tokens/s", "compared with", "share of its speed")
         reading = ("stored as", "bytes a token", "read, tokens/CPU-s", "decoded, tokens/CPU-s")
         waiting = ("tier", "steps", "seconds a step", "share of time spent waiting")
         parts: list[tuple[str, Sequence[str], list[tuple[str, ...]]]] = [

@@ -7,6 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import torch
 from torch import Tensor
+from torch.utils.dlpack import from_dlpack
 
 from distill.teacher_cache.codecs import TopK
 
@@ -20,9 +21,16 @@ SCHEMA = pyarrow.schema(
 )
 
 
-def write_nested(path: Path, lists: Sequence[TopK]) -> None:
-    """One row a sequence, `ROWS_AT_ONCE` rows a group, compressed as Parquet does by default."""
-    with pyarrow.parquet.ParquetWriter(path, SCHEMA) as writer:
+def write_nested(path: Path, lists: Sequence[TopK], *, is_plain: bool = False) -> None:
+    """One row a sequence, `ROWS_AT_ONCE` rows a group.
+
+    Args:
+        path: the file.
+        lists: of each sequence.
+        is_plain: numbers as they are, the fastest to read; else dictionaries and Snappy, the format's defaults.
+    """
+    compression = "none" if is_plain else "snappy"
+    with pyarrow.parquet.ParquetWriter(path, SCHEMA, use_dictionary=not is_plain, compression=compression) as writer:
         for start in range(0, len(lists), ROWS_AT_ONCE):
             part = lists[start : start + ROWS_AT_ONCE]
             columns = [
@@ -42,10 +50,13 @@ def read_as_lists(path: Path) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def read_flattened(path: Path, *, k: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The same without Python lists, for who knows that every list has `k` entries: the best this format allows."""
+    """The same without Python lists or a copy, for who knows that every list has `k` entries."""
     file = pyarrow.parquet.ParquetFile(path)
     for number in range(file.num_row_groups):
-        table = file.read_row_group(number)
-        columns = [table.column(name).combine_chunks().flatten().flatten() for name in SCHEMA.names]
-        ids, values = (torch.from_numpy(column.to_numpy().reshape(-1, k).copy()) for column in columns)
-        yield ids, values
+        table = file.read_row_group(number, use_threads=False)
+        (ids,), (values,) = (table.column(name).chunks for name in SCHEMA.names)
+        yield _without_offsets(ids, k=k), _without_offsets(values, k=k)
+
+
+def _without_offsets(lists: pyarrow.Array, *, k: int) -> Tensor:
+    return from_dlpack(lists.flatten().flatten()).view(-1, k)

@@ -2,13 +2,12 @@
 
     python -m eval.speed.rate_distortion [--distillkit FOLDER] [--json FILE]
 
-Two teachers: the embedded one on its own test dialogues, and a wide one of random weights whose head is scaled to the
-entropy of a trained model. The reference is the final hidden state through the head in float32. Prints one JSON line.
+Three teachers: the embedded one on its own test dialogues, and wide bfloat16 ones of random weights whose heads are
+scaled to the entropy of a trained model, one with columns of equal weight and one with columns whose weight decays. The
+reference is the final hidden state through the head in float32. Prints one JSON line.
 """
 
 import argparse
-import shlex
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +26,7 @@ from distill.numerics import log_softmax
 from distill.objectives.output_head import OutputHead
 from distill.teacher_cache.codecs import HeadShape
 from eval.distortion import Distortion, angle_degrees, distortion, head_gradient
-from eval.published import published_benchmark
+from eval.published import command_of, published_benchmark
 from eval.scored_tokens import ScoredTokens, scored_tokens
 from eval.speed.candidates import Block, Candidate, candidates_for
 from eval.speed.distillkit import DistillKit, find_distillkit
@@ -36,6 +35,10 @@ from eval.speed.teachers import TeacherShape, mean_entropy_nats, peaked_head, ra
 
 WIDE = TeacherShape(vocab_size=32_000, hidden_size=1024, num_layers=2, num_heads=16, intermediate_size=2816)
 WIDE_ENTROPY_NATS = 2.0  # about what a good model's loss leaves on web text
+WIDE_HEADS = {  # by how much column j of the head weighs: j^-decay
+    "A wide bfloat16 teacher of random weights": 0.0,
+    "The same, few directions of its states deciding most of a logit": 1.1,
+}
 STUDENT_NOISE = 0.5  # of the hidden states' own size
 BLOCK_TOKENS = 256
 
@@ -49,12 +52,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     peer = find_distillkit(options.distillkit)
-    figures = RateDistortion(
-        teachers=(_embedded_rates(options.tokens, peer), _wide_rates(options.tokens, peer)), notes=notes(peer)
-    )
+    teachers = (_embedded_rates(options.tokens, peer), *_wide_rates(options.tokens, peer))
+    figures = RateDistortion(teachers=teachers, notes=notes(peer))
     print(figures.model_dump_json())
     if options.json is not None:
-        command = shlex.join(["python", "-m", "eval.speed.rate_distortion", *(arguments or sys.argv[1:])])
+        installed = [] if options.distillkit is None else [("distillkit", "FOLDER")]
+        command = command_of("eval.speed.rate_distortion", [("tokens", options.tokens), *installed])
         result = published_benchmark(figures, command=command, elapsed_s=time.perf_counter() - started)
         write_json(options.json, result.model_dump(mode="json"))
 
@@ -67,7 +70,7 @@ def notes(peer: DistillKit | None) -> tuple[str, ...]:
     return (
         "KL is of the teacher to what is stored, mean over tokens; ∞ where a token that the teacher allows is stored "
         "as impossible. The tail of a list is spread evenly over the tokens not in it, also for DistillKit, whose "
-        "default drops it",
+        "default drops it. Bytes are those of a token's row: `exact` and `exact-int8` store the head once besides",
         "The gradient angle lies between the gradients of a student's head from the stored and from the whole "
         "distributions, summed over all tokens. Bias stays in it however many they are, the noise of draws "
         f"shrinks with the square root of their number. The student is the teacher with {100 * STUDENT_NOISE:.0f} % "
@@ -160,7 +163,8 @@ def _embedded_rates(num_tokens: int, peer: DistillKit | None) -> TeacherRates:
     )
 
 
-def _wide_rates(num_tokens: int, peer: DistillKit | None) -> TeacherRates:
+def _wide_rates(num_tokens: int, peer: DistillKit | None) -> list[TeacherRates]:
+    """A bfloat16 model's final norm ends in bfloat16, so its states are rounded here; what that costs is told apart."""
     loaded = random_teacher(WIDE, seed=0)
     sequences = random_sequences(
         num_prompts=max(1, num_tokens // 256),
@@ -170,15 +174,16 @@ def _wide_rates(num_tokens: int, peer: DistillKit | None) -> TeacherRates:
         seed=0,
     )
     tokens = scored_tokens(loaded, sequences)
-    head = peaked_head(output_head(loaded.model), tokens.hidden_states, entropy_nats=WIDE_ENTROPY_NATS)
     rounded = replace(tokens, hidden_states=tokens.hidden_states.bfloat16().float())
-    rates = measure(
-        "A wide bfloat16 teacher of random weights",
-        rounded,
-        head,
-        candidates=candidates_for(peer, shape=HeadShape(*head.weight.shape)),
-    )
-    return rates.model_copy(update={"float32_exact_kl_nats": rounding_kl_nats(tokens.hidden_states, head)})
+    flat = output_head(loaded.model)
+    candidates = candidates_for(peer, shape=HeadShape(*flat.weight.shape))
+    found = []
+    for name, decay in WIDE_HEADS.items():
+        head = peaked_head(flat, rounded.hidden_states, entropy_nats=WIDE_ENTROPY_NATS, decay=decay)
+        rates = measure(name, rounded, head, candidates=candidates)
+        cost = rounding_kl_nats(tokens.hidden_states, head)
+        found.append(rates.model_copy(update={"float32_exact_kl_nats": cost}))
+    return found
 
 
 def rounding_kl_nats(hidden_states: Float[Tensor, "tokens hidden"], head: OutputHead) -> float:

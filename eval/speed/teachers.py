@@ -13,6 +13,7 @@ from distill.numerics import log_softmax
 from distill.objectives.output_head import OutputHead
 
 MAX_SCALE = 1e3
+BISECTIONS = 24  # scale to 1e-4 of itself
 
 
 @dataclass(frozen=True)
@@ -65,14 +66,28 @@ def random_sequences(
     return sequences
 
 
-def peaked_head(head: OutputHead, hidden_states: Float[Tensor, "tokens hidden"], *, entropy_nats: float) -> OutputHead:
-    """The head scaled so that the mean entropy is as asked; random weights leave every token about equally likely."""
-    logits = head.logits(hidden_states)
+def peaked_head(
+    head: OutputHead, hidden_states: Float[Tensor, "tokens hidden"], *, entropy_nats: float, decay: float = 0.0
+) -> OutputHead:
+    """The head in bfloat16's numbers, scaled to the mean entropy asked for.
+
+    Random weights leave every token about equally likely, and all positions equally unsure.
+
+    Args:
+        head: of random weights.
+        hidden_states: what the entropy is the mean over.
+        entropy_nats: from 0 to the log of the vocabulary.
+        decay: column j is weighed by j^-decay. A few directions then decide most of a logit, as in trained models:
+            some positions are all but certain and others wide open.
+    """
+    columns = torch.arange(1, head.weight.shape[1] + 1, dtype=torch.float32)
+    shaped = replace(head, weight=head.weight.float() * columns**-decay)
+    logits = shaped.logits(hidden_states)
     low, high = 0.0, MAX_SCALE / float(logits.std())
-    for _ in range(40):
+    for _ in range(BISECTIONS):
         scale = (low + high) / 2
         low, high = (scale, high) if mean_entropy_nats(logits * scale) > entropy_nats else (low, scale)
-    return replace(head, weight=head.weight.float() * high)
+    return replace(shaped, weight=(shaped.weight * high).bfloat16().float())
 
 
 def mean_entropy_nats(logits: Float[Tensor, "tokens vocab"]) -> float:

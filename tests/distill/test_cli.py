@@ -291,6 +291,24 @@ def test_sigterm_stops_with_a_plain_line_and_lets_go_of_the_signal(command, monk
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("words", [["--json"], []])
+def test_output_that_nobody_reads_ends_the_command_without_a_word(words: list[str], tmp_path: Path):
+    """Behind `| head -1` the reader may be gone before the command prints."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "distill", "run", str(TEACHER), "--dry-run", f"output={tmp_path}", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
 def test_a_stage_that_is_stopped_is_resumed(command, tmp_path: Path, number: signal.Signals, code: int):

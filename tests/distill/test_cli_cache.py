@@ -67,7 +67,7 @@ def test_benchmark_has_a_row_a_tier(command: Command, folder: Path):
 def test_gc_says_what_would_go_and_then_removes_it(command: Command, folder: Path):
     claim = folder / "claims" / "exact-00000.json"
     claim.parent.mkdir(exist_ok=True)
-    claim.write_text('{"worker": "gone", "lease_s": 0.0}')
+    claim.write_text('{"worker": "gone", "lease_s": 0.001}')
     title = command("gc", folder, "--dry-run")[1]
     assert "would free" in title
     assert claim.exists()
@@ -79,8 +79,23 @@ def test_gc_says_what_would_go_and_then_removes_it(command: Command, folder: Pat
 def test_a_cache_without_a_run_cannot_be_compared_with_its_teacher(command: Command, folder: Path):
     code, _, err = command("verify", folder, "--against-teacher", 2)
     assert code == 2
-    assert "does not say where its teacher is" in err
-    assert "\nfix: name a cache inside its run's folder" in err
+    assert "do not say where their models are" in err
+    assert "\nfix: name a cache in its run's folder, RUN/cache/teacher" in err
+
+
+@pytest.mark.parametrize("verb", sorted(CACHE_VERBS))
+@pytest.mark.parametrize("place", ["cache/teacher", "teacher"])
+def test_the_folder_of_a_run_or_of_its_stage_leads_to_its_caches(
+    command: Command, tmp_path: Path, verb: str, place: str
+):
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "manifest.json").touch()
+    code, out, err = command(verb, tmp_path)
+    assert (code, out) == (2, "")
+    assert err == (
+        f"error: {tmp_path} is no teacher cache, but holds {tmp_path / place}\n"
+        f"fix: distill cache {verb} {tmp_path / place}\n"
+    )
 
 
 @pytest.mark.parametrize(

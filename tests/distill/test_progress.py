@@ -36,10 +36,10 @@ def test_plain_lines_come_at_intervals_with_the_time_left(clock, log_file):
         clock[0] += 10
         tracker.advance(5, figures={"loss": 0.5})
         clock[0] += 5
-        tracker.advance(3)
+        tracker.advance(3, figures={"loss": 0.25})
     assert [record.getMessage() for record in log_file.records] == [
         "scoring: 5 of 20, 30 s left loss 0.5",
-        "scoring: 8 of 20 in 15.0 s",
+        "scoring: 8 of 20 in 15.0 s loss 0.25",
     ]
 
 

@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 
 from distill.files import write_json
-from eval.published import published, read_published
+from eval.published import command_of, published, published_benchmark, read_published
 from eval.results import ResultRow, ResultTable, write_results
+from eval.speed.figures import CacheSpeed, RateDistortion, ReadRow, Spread
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -23,6 +24,24 @@ def test_a_published_table_reads_back_with_its_origin(tmp_path: Path):
     assert read_published(tmp_path / "published.json") == found
     assert "| teacher | 2 M |" in found.to_markdown()
     assert "`distill run x.yaml`: 1.5 minutes" in found.to_markdown()
+
+
+def test_a_published_benchmark_reads_back_with_its_origin(tmp_path: Path):
+    once = Spread(median=2.0, low=1.0, high=3.0)
+    read = ReadRow(name="`scores`", bytes_per_token=4.1, read_tokens_per_cpu_s=once)
+    speed = CacheSpeed(shapes={"reading": "r"}, capture=(), reading=(read,), reading_ratio={}, waiting=())
+    for figures in (speed, RateDistortion(teachers=(), notes=("a note",))):
+        found = published_benchmark(figures, command="python -m x", elapsed_s=90.0)
+        write_json(tmp_path / "published.json", found.model_dump(mode="json"))
+        assert read_published(tmp_path / "published.json") == found
+        assert found.to_markdown().startswith(figures.to_markdown())
+        assert "\n\n`python -m x`: 1.5 minutes on " in found.to_markdown()
+
+
+def test_the_command_holds_each_option_once_more():
+    """A value with a space is quoted, as a shell wants it."""
+    found = command_of("eval.speed.x", [("part", "read"), ("part", "two words"), ("steps", 3)])
+    assert found == "python -m eval.speed.x --part read --part 'two words' --steps 3"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

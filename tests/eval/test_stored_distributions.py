@@ -3,7 +3,7 @@ import torch
 
 from distill.objectives.output_head import OutputHead
 from distill.teacher_cache.codecs import HeadShape, Samples, TierSettings, TopK, make_codec
-from eval.stored_distributions import frequencies, renormalised, stored_log_probs, with_even_tail
+from eval.stored_distributions import frequencies, stored_log_probs, with_even_tail
 
 # Half for token 2, a quarter for token 0, the rest for the two others.
 LISTS = TopK(
@@ -22,10 +22,6 @@ def test_the_tail_is_spread_evenly_over_tokens_that_are_not_listed():
 def test_a_list_of_the_whole_vocabulary_has_no_tail():
     whole = TopK(torch.tensor([[1, 0]]), torch.tensor([[0.75, 0.25]]).log(), torch.tensor([0.0]), torch.tensor([0.0]))
     torch.testing.assert_close(with_even_tail(whole, vocab_size=2).exp(), torch.tensor([[0.25, 0.75]]))
-
-
-def test_renormalising_throws_the_tail_away():
-    torch.testing.assert_close(renormalised(LISTS, vocab_size=4).exp(), torch.tensor([[1 / 3, 0.0, 2 / 3, 0.0]]))
 
 
 def test_frequencies_are_counts_over_draws():

@@ -1,6 +1,6 @@
 """Named encodings of what the teacher says about a token, each with its size and its error bound."""
 
-from distill.teacher_cache.codecs.base import MAX_LOGITS, Codec, encode_tiers
+from distill.teacher_cache.codecs.codec import MAX_LOGITS, Codec, encode_tiers
 from distill.teacher_cache.codecs.rows import ENTRY_BYTES, EncodedRows, joined
 from distill.teacher_cache.codecs.sampled import Samples
 from distill.teacher_cache.codecs.table import CODECS, decode_samples, decode_top_k, hidden_states, make_codec

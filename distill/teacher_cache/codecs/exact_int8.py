@@ -1,4 +1,4 @@
-"""Codec `exact-int8`: final hidden states in whole numbers of a step that each group of coordinates has of its own."""
+"""Codec `exact-int8`: rotated final hidden states in whole numbers of a step that each group of coordinates has."""
 
 from typing import ClassVar
 
@@ -7,8 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs.base import Codec, TokenChunk
+from distill.teacher_cache.codecs.codec import Codec, TokenChunk
 from distill.teacher_cache.codecs.head_products import log_probs_of, not_finite, token_log_probs_of
+from distill.teacher_cache.codecs.rotation import rotated, rotated_back
 from distill.teacher_cache.codecs.rows import EncodedRows, as_bytes, as_values
 from distill.teacher_cache.codecs.tier import CodecName
 
@@ -16,7 +17,10 @@ LARGEST = 127
 
 
 class ExactInt8Codec(Codec):
-    """int8 [hidden], then one bfloat16 step for each group: hidden + 2 * groups bytes."""
+    """int8 [hidden], then one bfloat16 step for each group: hidden + 2 * groups bytes.
+
+    States are rotated first: the few channels in which a trained model is large would else coarsen their groups.
+    """
 
     name: ClassVar[CodecName] = "exact-int8"
     needs_logits = False
@@ -35,11 +39,11 @@ class ExactInt8Codec(Codec):
         return self.shape.hidden_size + 2 * self.num_groups
 
     def measured(self, chunk: TokenChunk) -> tuple[Tensor, ...]:
-        """Rounds each coordinate to the nearest multiple of its group's step, largest / 127 rounded to bfloat16.
+        """Rotates, then rounds each coordinate to the nearest multiple of its group's step, largest / 127 in bfloat16.
 
         The rounded step is at most 1/257 too small, so the largest quotient stays below 127.5: no coordinate is cut.
         """
-        grouped = self._grouped(chunk.hidden_states.float())
+        grouped = self._grouped(rotated(chunk.hidden_states.float()))
         steps = (grouped.abs().amax(-1) / LARGEST).bfloat16()
         divisors = torch.where(steps == 0, 1.0, steps.float()).unsqueeze(-1)
         whole = (grouped / divisors).round_().clamp_(-LARGEST, LARGEST).to(torch.int8)
@@ -51,10 +55,10 @@ class ExactInt8Codec(Codec):
         return EncodedRows(torch.cat([as_bytes(whole), as_bytes(steps)], dim=1).cpu())
 
     def hidden_states(self, rows: EncodedRows) -> Float[Tensor, "tokens hidden"]:
-        """Whole numbers times their steps, in float32."""
+        """Whole numbers times their steps, rotated back, in float32."""
         whole = self._grouped(rows.records[:, : self.shape.hidden_size].view(torch.int8).float())
         states = whole * self._steps(rows).float().unsqueeze(-1)
-        return states.flatten(1)[:, : self.shape.hidden_size]
+        return rotated_back(states.flatten(1)[:, : self.shape.hidden_size])
 
     def token_log_probs(
         self, rows: EncodedRows, target_ids: Int[Tensor, " tokens"], *, head: OutputHead | None

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from distill.numerics import log_softmax, token_log_probs
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs.base import MAX_LOGITS
+from distill.teacher_cache.codecs.codec import MAX_LOGITS
 
 
 def token_log_probs_of(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from distill.numerics import log_softmax
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs.base import MAX_LOGITS, Codec, TokenChunk
+from distill.teacher_cache.codecs.codec import MAX_LOGITS, Codec, TokenChunk
 from distill.teacher_cache.codecs.rows import EncodedRows, as_bytes, as_values
 from distill.teacher_cache.codecs.tier import CodecName
 

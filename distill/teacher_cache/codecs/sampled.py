@@ -1,5 +1,6 @@
 """Codec `sampled`: tokens drawn from the teacher's distribution, with how often each came up."""
 
+import functools
 import hashlib
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from distill.errors import CacheError
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs.base import Codec, SequencePart, TokenChunk
+from distill.teacher_cache.codecs.codec import Codec, SequencePart, TokenChunk
 from distill.teacher_cache.codecs.rows import ENTRY_BYTES, EncodedRows
 from distill.teacher_cache.codecs.tier import CodecName, HeadShape, TierSettings
 
@@ -59,12 +60,13 @@ class SampledCodec(Codec):
         return
 
     def bytes_per_token(self) -> float:
-        """Upper bound, all draws distinct; a teacher of real entropy takes about a third of it."""
+        """Upper bound, all draws distinct; a teacher of 2 nats takes about a quarter of it."""
         return float(ENTRY_BYTES * self.settings.num_samples + 1)
 
     def measured(self, chunk: TokenChunk) -> tuple[Tensor, ...]:
         """Draws by inverting the distribution function at places that seed and sequence id fix."""
-        places = torch.cat([self._places(part) for part in chunk.parts]).to(chunk.weights.device)
+        places = torch.cat([self._places(part)[part.start : part.stop] for part in chunk.parts])
+        places = places.to(chunk.weights.device)
         return (draw(chunk.weights, places),)
 
     def written(self, *measured: Tensor) -> EncodedRows:
@@ -121,11 +123,17 @@ class SampledCodec(Codec):
         return None
 
     def _places(self, part: SequencePart) -> Float[Tensor, "tokens samples"]:
-        """Where in [0, 1) the distribution function is inverted, climbing."""
-        name = f"{self.settings.seed}:{part.sequence_id}".encode()
-        generator = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:8], "little"))
-        places = torch.rand(part.length, self.settings.num_samples, dtype=torch.float64, generator=generator)
-        return places[part.start : part.stop].sort(-1).values
+        name = f"{self.settings.seed}:{part.sequence_id}"
+        return places_of(name, part.length, self.settings.num_samples)
+
+
+# A sequence is often cut into many chunks, which follow each other.
+@functools.lru_cache(maxsize=1)
+def places_of(name: str, num_tokens: int, num_samples: int) -> Float[Tensor, "tokens samples"]:
+    """Where in [0, 1) the distribution functions of a sequence are inverted, climbing; fixed by its name."""
+    digest = hashlib.sha256(name.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+    return torch.rand(num_tokens, num_samples, dtype=torch.float64, generator=generator).sort(-1).values
 
 
 def draw(

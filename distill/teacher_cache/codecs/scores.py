@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs.base import Codec, TokenChunk
+from distill.teacher_cache.codecs.codec import Codec, TokenChunk
 from distill.teacher_cache.codecs.rows import EncodedRows, as_bytes, as_values
 from distill.teacher_cache.codecs.tier import CodecName
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from distill.errors import CacheError
 from distill.objectives.output_head import OutputHead
-from distill.teacher_cache.codecs.base import Codec, TokenChunk
 from distill.teacher_cache.codecs.bits import MAX_BITS, bits_for, pack, packed_size, unpack
+from distill.teacher_cache.codecs.codec import Codec, TokenChunk
 from distill.teacher_cache.codecs.rows import EncodedRows, as_bytes, as_values
 from distill.teacher_cache.codecs.tier import CodecName, HeadShape, TierSettings
 

@@ -104,6 +104,17 @@ def test_the_key_comes_from_the_environment(server, monkeypatch):
         client(server, api_key_env="TINY_KEY")
 
 
+@pytest.mark.parametrize("code", [401, 403])
+def test_a_wrong_key_is_told_by_the_name_of_its_variable(server, monkeypatch, code: int):
+    monkeypatch.setenv("TINY_KEY", "s3cret")
+    server.faults = [status(code, "Incorrect API key")]
+    with pytest.raises(
+        EndpointError, match=rf"(?s)status {code}\nwhy: Incorrect API key\nfix: .*TINY_KEY=KEY"
+    ) as caught:
+        client(server, api_key_env="TINY_KEY").post(COMPLETIONS, BODY, neutral={})
+    assert "s3cret" not in str(caught.value)
+
+
 def test_answers_come_in_the_order_of_the_items_and_never_too_many_at_once(server):
     running, most, lock = 0, 0, threading.Lock()
     both = threading.Barrier(2)

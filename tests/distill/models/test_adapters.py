@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 import torch
 
@@ -77,3 +79,10 @@ def test_modules_that_the_model_lacks_are_named(family_model):
 def test_rank_zero_is_refused():
     with pytest.raises(RecipeError, match="rank is 0: must be positive"):
         validated(LoraSettings, {"rank": 0}, source="student.lora")
+
+
+def test_a_model_without_adapters_needs_no_peft(family_model, monkeypatch):
+    """Importing it takes seconds, which every worker of a cache would pay."""
+    model = family_model("llama")
+    monkeypatch.setitem(sys.modules, "peft", None)
+    assert without_adapters(model) is model

@@ -7,10 +7,11 @@ import torch
 from distill.errors import CacheError, RecipeError
 from distill.models import load_model
 from distill.pipeline.cache import pairs_of, run_cache, sequences_of, shares_vocabulary
+from distill.pipeline.manifest import read_manifest
 from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.runner import run_recipe
-from distill.teacher_cache import TeacherCache
+from distill.teacher_cache import TeacherCache, inspect
 
 
 def test_teacher_and_reference_score_both_completions_of_every_pair(finished: RunFolder):
@@ -25,6 +26,15 @@ def test_only_the_teacher_has_distributions(finished: RunFolder):
     assert (teacher.tiers, reference.tiers) == (("exact",), ("scores",))
     sums = teacher.log_probs(teacher.sequence_ids).exp().sum(-1)
     torch.testing.assert_close(sums, torch.ones_like(sums))
+
+
+def test_the_summary_says_what_was_written(finished: RunFolder):
+    told = read_manifest(finished.stage("cache")).summary
+    for name, tier in (("teacher", "exact"), ("reference", "scores")):
+        figures = inspect(finished.stage("cache") / name)
+        assert told[name] == {"tiers": [tier]} | {
+            key: figures[key] for key in ("num_sequences", "num_tokens", "size_bytes")
+        }
 
 
 def test_a_second_run_keeps_the_bytes(finished: RunFolder):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from distill.errors import CacheError
-from distill.pipeline.cache import PAIR_IDS_NAME, SOURCES_NAME
+from distill.pipeline.cache import PAIR_IDS_NAME
 from distill.pipeline.cache_folder import fidelity_of, histograms_of
+from distill.pipeline.cache_sources import SOURCES_NAME
 from distill.pipeline.run_folder import RunFolder
 
 
@@ -60,7 +61,7 @@ def test_other_pairs_are_refused(moved: Path):
 @pytest.mark.parametrize(
     ("gone", "message"),
     [
-        (f"cache/{SOURCES_NAME}", "does not say where its teacher is"),
+        (f"cache/{SOURCES_NAME}", "do not say where their models are"),
         ("pairs/pairs.jsonl", r"pairs of teacher cache .* are not at .*\nwhy: a cache stores completions only"),
     ],
 )
@@ -70,8 +71,15 @@ def test_what_is_missing_is_named(moved: Path, gone: str, message: str):
         fidelity_of(moved / "cache" / "teacher", num_sequences=1)
 
 
-def test_a_cache_that_a_server_filled_is_compared_with_nothing(moved: Path):
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"served_teacher": "owner/model"}, "a server filled it"),
+        ({}, f"{SOURCES_NAME} names no model of a cache teacher"),
+    ],
+)
+def test_a_cache_whose_model_is_not_here_is_compared_with_nothing(moved: Path, told: dict[str, object], why: str):
     path = moved / "cache" / SOURCES_NAME
-    path.write_text(json.dumps({"reference": json.loads(path.read_text())["reference"]}))
-    with pytest.raises(CacheError, match="a server filled it"):
+    path.write_text(json.dumps({"reference": json.loads(path.read_text())["reference"]} | told))
+    with pytest.raises(CacheError, match=rf"cannot be compared with its teacher\nwhy: .*{why}"):
         fidelity_of(moved / "cache" / "teacher", num_sequences=1)

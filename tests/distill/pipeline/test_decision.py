@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 from distill.files import fingerprint
@@ -72,6 +73,24 @@ def test_another_tier_is_added_to_a_cache_that_stands(finished: RunFolder):
     assert (decision.action, decision.reason) == ("restart", "changed since it was made: settings, tiers")
     decision = decide(RunFolder(more, finished.output), "cache", force=True, rerun=frozenset())
     assert decision.action == "restart"
+
+
+def test_adding_a_tier_leaves_the_training_standing(finished: RunFolder, tmp_path: Path):
+    """With the tier in the recipe and without it: what was asked for once stands, and nothing later runs again."""
+    shutil.copytree(finished.output, tmp_path / "run")
+    plain = load_recipe(finished.loaded.path, [f"output={tmp_path / 'run'}"])
+    more = load_recipe(finished.loaded.path, [f"output={tmp_path / 'run'}", "cache.codec=[exact, scores]"])
+    assert {name: _actions(more)[name] for name in ("pairs", "cache", "train")} == {
+        "pairs": "skip",
+        "cache": "extend",
+        "train": "skip",
+    }
+    run_recipe(more, only="cache")
+    for loaded in (plain, more):
+        assert set(_actions(loaded).values()) == {"skip"}
+    cut_off = read_manifest(tmp_path / "run" / "cache").model_copy(update={"status": "running"})
+    write_manifest(tmp_path / "run" / "cache", cut_off)
+    assert (_actions(more)["cache"], _actions(more)["train"]) == ("resume", "skip")
 
 
 def test_who_fills_a_cache_does_not_make_it_another_one(finished: RunFolder):

@@ -84,8 +84,12 @@ def test_paths_of_a_recipe_resolve_against_its_file():
     [
         (["train.objective={name: sft}"], r"train\.objective\.name is sft, but train learns from pairs"),
         (["sft.objective={name: dpo}"], r"sft\.objective\.name is dpo, but sft learns from conversations"),
-        (["cache.codec=scores"], "cache.codec is scores, but objective dadpo here compares whole distributions"),
-        (["cache.codec=[scores,top-k]"], r"cache\.codec is scores, top-k, but .* \(use .*: \[scores, top-k, exact\]\)"),
+        (
+            ["cache.codec=scores"],
+            r"cache\.codec is scores, but objective dadpo here compares whole distributions "
+            r"\(add its tier: distill cache RECIPE 'cache\.codec=\[scores,exact\]'\)",
+        ),
+        (["cache.codec=[scores,top-k]"], r"cache\.codec is scores, top-k, but .*codec=\[scores,top-k,exact\]'\)"),
         (
             ["cache.codec=top-k", "train.objective.token_divergence=null"],
             r"cache\.codec is top-k, but objective dadpo here compares log-probs of tokens",

@@ -3,12 +3,14 @@ from pathlib import Path
 import pytest
 
 from distill.data import read_pairs
-from distill.errors import RecipeError
+from distill.errors import CacheError, RecipeError
 from distill.models import load_model
+from distill.pipeline.cache_sources import SOURCES_NAME
 from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.runner import plan, run_recipe
 from distill.pipeline.teacher import load_teacher, teacher_behind_server
+from distill.pipeline.train import cache_of_teacher
 from distill.teacher_cache import TeacherCache
 from tests.endpoint_server import NAME, serving
 
@@ -46,6 +48,23 @@ def test_a_run_with_a_teacher_behind_a_server(tiny_recipe: Path, server, overrid
     assert num_asked > 0
     run_recipe(load_recipe(tiny_recipe, overrides), until="cache")
     assert len(server.requests) == num_asked
+
+
+def test_training_takes_the_cache_of_the_served_model_only_and_asks_no_server(
+    tiny_recipe: Path, server, overrides: list[str]
+):
+    run = run_recipe(load_recipe(tiny_recipe, overrides), until="cache")
+    overrides = [*overrides, "teacher.endpoint.base_url=http://127.0.0.1:9/v1"]
+    assert len(cache_of_teacher(run_of(tiny_recipe, overrides))) > 0
+    refused = r"teacher_fingerprint is '[0-9a-f]{64}', but '[0-9a-f]{64}' is asked for\nwhy: "
+    with pytest.raises(CacheError, match=refused):
+        cache_of_teacher(run_of(tiny_recipe, [*overrides, "teacher.endpoint.model=other"]))
+    sources = run.stage("cache") / SOURCES_NAME
+    told = sources.read_text()
+    assert told.count("owner/tiny-model") == 1
+    sources.write_text(told.replace("owner/tiny-model", "owner/another"))
+    with pytest.raises(CacheError, match=refused):
+        cache_of_teacher(run_of(tiny_recipe, overrides))
 
 
 def test_a_run_stands_when_its_server_moves_and_not_when_its_model_changes(tiny_recipe: Path, overrides: list[str]):

@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
+import distill.teacher_cache
+from distill.data import CHAT_TEMPLATE
 from distill.errors import CacheError
 from distill.models import load_model
 from distill.pipeline.manifest import read_manifest
+from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.train import run_train
+from distill.pipeline.train import cache_of_teacher, run_train
 from distill.progress import read_metrics
 
 
@@ -58,3 +61,54 @@ def test_a_cache_made_from_something_else_is_refused_by_field(finished: RunFolde
         CacheError, match=rf"{field} is '?(other|7)'?, but .* is asked for\nwhy: .*\nfix: make the cache"
     ):
         run_train(run)
+
+
+def _refused_field(run: RunFolder) -> tuple[str, str]:
+    """The field that a cache is refused by, and the value that was asked for; what the cache has is told too."""
+    with pytest.raises(CacheError, match="asked for\nwhy: scores made from one thing.*\nfix: make the cache") as caught:
+        cache_of_teacher(run)
+    told = re.search(r": (\w+) is (.+), but (.+) is asked for$", caught.value.what)
+    assert told is not None
+    field, found, asked = told.groups()
+    own = distill.teacher_cache.read_manifest(run.stage("cache") / "teacher")
+    assert found == repr(getattr(own, field)) != asked
+    return field, asked
+
+
+def _changed(finished: RunFolder, *overrides: str) -> RunFolder:
+    """The finished run under a changed recipe."""
+    return RunFolder(load_recipe(finished.loaded.path, overrides), finished.output)
+
+
+def test_a_cache_of_an_unchanged_recipe_is_taken(finished: RunFolder):
+    assert len(cache_of_teacher(_changed(finished))) > 0
+
+
+def test_a_changed_chat_template_refuses_the_cache(finished: RunFolder, tmp_path: Path):
+    (tmp_path / "other.jinja").write_text("{# other #}" + CHAT_TEMPLATE)
+    run = _changed(finished, f"teacher.chat_template={tmp_path / 'other.jinja'}")
+    assert _refused_field(run)[0] == "template_hash"
+
+
+def test_a_changed_tokenizer_refuses_the_cache(finished: RunFolder):
+    run = _changed(finished, f"teacher.path={finished.loaded.path.parent / 'stranger'}")
+    assert _refused_field(run)[0] == "tokenizer_fingerprint"
+
+
+def test_a_changed_revision_of_the_teacher_refuses_the_cache(finished: RunFolder, tmp_path: Path):
+    """The same names, tokenizer and template; other weights."""
+    shutil.copytree(finished.teacher_source, tmp_path / "teacher")
+    shutil.copy(Path(finished.start_source) / "model.safetensors", tmp_path / "teacher")
+    assert _refused_field(_changed(finished, f"teacher.path={tmp_path / 'teacher'}"))[0] == "teacher_fingerprint"
+
+
+def test_a_changed_truncation_refuses_the_cache(finished: RunFolder):
+    run = _changed(finished, "cache.max_length_tokens=1000", "train.max_length_tokens=1000")
+    assert _refused_field(run) == ("max_length_tokens", "1000")
+
+
+def test_a_changed_data_set_refuses_the_cache(finished: RunFolder, tmp_path: Path):
+    shutil.copytree(finished.output, tmp_path / "run")
+    pairs = tmp_path / "run" / "pairs" / "pairs.jsonl"
+    pairs.write_text("".join(pairs.read_text().splitlines(keepends=True)[1:]))
+    assert _refused_field(RunFolder(finished.loaded, tmp_path / "run"))[0] == "data_fingerprint"

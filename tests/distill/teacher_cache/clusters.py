@@ -6,6 +6,7 @@ import random
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from distill.data import CHAT_TEMPLATE, TokenizedSequence
 from distill.models import ScratchSettings, new_model, save_model, train_tokenizer
@@ -66,9 +67,10 @@ def job_environment(**added: str) -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | added
 
 
-def run(job: Mapping[str, str]) -> None:
+def run(job: Mapping[str, Any]) -> None:
     """One process of a job."""
-    filled(TeacherSource(job["model"], placement=job.get("placement", "one-device")), Path(job["folder"]))  # type: ignore[arg-type]
+    source = TeacherSource(job["model"], placement=job.get("placement", "one-device"))
+    filled(source, Path(job["folder"]), num_prompts=job.get("num_prompts", 20), workers=job.get("workers", 1))
 
 
 if __name__ == "__main__":

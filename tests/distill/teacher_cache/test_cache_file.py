@@ -1,4 +1,6 @@
 import json
+import math
+import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from distill.teacher_cache.cache_file import (
     MAX_HEADER_BYTES,
     check_header_size,
     mapped_file,
+    plain_file_bytes,
     require_metadata,
     require_shapes,
     write_tensors,
@@ -90,6 +93,42 @@ def test_offsets_that_overlap_overflow_or_leave_the_file_are_refused(path: Path,
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"\0\0\0")
     with pytest.raises(CacheError, match=message):
         mapped_file(path, DTYPES)
+
+
+@pytest.mark.parametrize("shape", [[2**63, 0], [2**64 - 1, 0], [0, 2**62], [1] * 20_000, [1, 1, 1]])
+def test_shapes_that_torch_or_numpy_cannot_hold_are_refused_in_few_words(path: Path, shape: list[int]):
+    size = math.prod(shape)
+    entries = {
+        "__metadata__": {"distill": "{}"},
+        "ids": {"dtype": "U8", "shape": shape, "data_offsets": [0, size]},
+        "offsets": {"dtype": "I64", "shape": [0], "data_offsets": [size, size]},
+    }
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+    with pytest.raises(CacheError, match=r"tier/00000\.safetensors .*: ids has shape .*, which no file of") as caught:
+        mapped_file(path, DTYPES)
+    assert len(caught.value.what) < 250
+
+
+def test_a_pipe_or_a_device_is_refused_unread(path: Path):
+    """Opening a pipe that nobody writes to would wait for ever."""
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(CacheError, match="cannot be opened: .*no plain file"):
+        mapped_file(path, DTYPES)
+    with pytest.raises(OSError, match="no plain file"):
+        plain_file_bytes(path, max_bytes=10)
+    path.unlink()
+    path.symlink_to("/dev/zero")
+    with pytest.raises(CacheError, match="cannot be opened: .*no plain file"):
+        mapped_file(path, DTYPES)
+
+
+def test_a_small_file_is_read_up_to_its_limit(path: Path):
+    path.write_bytes(b"12345")
+    assert plain_file_bytes(path, max_bytes=5) == b"12345"
+    with pytest.raises(OSError, match="it has 5 bytes, more than 4"):
+        plain_file_bytes(path, max_bytes=4)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ def test_a_commit_puts_file_and_record_in_place(job, teacher, tmp_path):
         writing.append(rows_of(job, teacher, shard))
         assert job.record(codec, shard) is None
         writing.commit()
+    assert writing.is_committed
     record = job.record(codec, shard)
     assert (record.num_tokens, record.num_sequences) == (shard.num_tokens, len(shard.sequences))
     assert (job.folder / "exact" / shard.name).stat().st_size == record.size_bytes
@@ -45,6 +46,7 @@ def test_a_claim_that_was_lost_commits_nothing(job, teacher, tmp_path, caplog):
         os.utime(claim.path, (0, 0))
         assert two.take("exact-00000") is not None
         writing.commit()
+    assert not writing.is_committed
     assert "taken over by another worker and is left to it" in caplog.text
     assert job.record(codec, shard) is None
     assert list((job.folder / "exact").iterdir()) == []
@@ -60,3 +62,36 @@ def test_what_a_dead_worker_left_half_written_is_removed(job, teacher, tmp_path)
         writing.append(rows_of(job, teacher, shard))
         writing.discard()
     assert list(leftover.parent.iterdir()) == []
+
+
+def test_one_that_lost_its_claim_leaves_the_new_owners_file_alone(job, teacher, tmp_path):
+    """It was suspended before its first batch; its file is opened when another is at the shard already."""
+    (codec,), shard = job.codecs, job.plan.shards[0]
+    rows = rows_of(job, teacher, shard)
+    with (
+        Claims(tmp_path / "claims", worker_id="one", lease_s=60) as one,
+        Claims(tmp_path / "claims", worker_id="two", lease_s=60) as two,
+    ):
+        late = ShardInWork(job, shard, {codec: one.take("exact-00000")}, left_tokens=1)
+        os.utime(tmp_path / "claims" / "exact-00000.json", (0, 0))
+        owner = ShardInWork(job, shard, {codec: two.take("exact-00000")}, left_tokens=1)
+        owner.append(rows)
+        late.append(rows)
+        owner.commit()
+        late.commit()
+    assert (owner.is_committed, late.is_committed) == (True, False)
+    assert job.record(codec, shard) is not None
+
+
+def test_a_file_that_its_successor_cleared_away_is_left_to_it(job, teacher, tmp_path, caplog):
+    """The claim is lost between the last look at it and the commit, and the file with it."""
+    (codec,), shard = job.codecs, job.plan.shards[0]
+    with Claims(tmp_path / "claims", worker_id="one", lease_s=60) as claims:
+        writing = ShardInWork(job, shard, {codec: claims.take("exact-00000")}, left_tokens=1)
+        writing.append(rows_of(job, teacher, shard))
+        (partial,) = (job.folder / "exact").iterdir()
+        partial.unlink()
+        writing.commit()
+    assert not writing.is_committed
+    assert "is left to it" in caplog.text
+    assert job.record(codec, shard) is None

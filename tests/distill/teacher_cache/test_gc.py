@@ -1,5 +1,7 @@
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import pytest
 from distill.errors import CacheError, StageError
 from distill.files import locked
 from distill.teacher_cache import collect_garbage, read_manifest, verify
+from distill.teacher_cache.claim_owner import ClaimOwner
 from distill.teacher_cache.gc import is_being_written
 from distill.teacher_cache.manifest import LOCK_NAME, tier_path, write_manifest
 from tests.distill.teacher_cache.synthetic import Synthetic, synthetic_cache, without_commit
@@ -163,6 +166,62 @@ def test_a_live_claim_says_that_a_cache_is_being_written(folder, tmp_path):
     assert is_being_written(folder)
     aged(folder / "claims" / "00000.json", claim, age_s=101)
     assert not is_being_written(folder)
+
+
+def test_what_a_killed_driver_or_reader_of_the_clock_left_goes(folder):
+    for name in (".ray-0123abcd", ".clock.0123abcd", ".ray-other", ".clock.0123abcd.txt"):
+        aged(folder / name)
+    assert found(folder, dry_run=False) == {
+        ".clock.0123abcd": "probe of the clock",
+        ".ray-0123abcd": "marker of a Ray job",
+    }
+    aged(folder / ".ray-0123abcd", age_s=0)
+    assert found(folder) == {}
+
+
+@pytest.mark.parametrize(
+    "lease_s", ["1e999", "NaN", "-Infinity", "1" + "0" * 400, "1" + "0" * 5000, "{}", '"x"', "[" * 9999]
+)
+def test_a_claim_with_a_lease_that_is_no_time_gets_an_hour(folder, lease_s):
+    claim = b'{"worker": "w", "lease_s": ' + lease_s.encode() + b"}"
+    aged(folder / "claims" / "00000.json", claim, age_s=3500)
+    assert is_being_written(folder)
+    aged(folder / "claims" / "00000.json", claim, age_s=3700)
+    assert not is_being_written(folder)
+    assert list(found(folder)) == ["claims/00000.json"]
+
+
+def test_a_claim_that_is_a_pipe_or_a_link_is_not_read(folder):
+    aged(folder / "claims" / "00000.json", b"").unlink()
+    (folder / "claims" / "00000.json").symlink_to("/dev/zero")
+    os.mkfifo(folder / "claims" / "00001.json")
+    assert is_being_written(folder)
+    assert found(folder) == {}
+
+
+def test_asking_whether_a_cache_is_being_written_writes_nothing_where_nobody_is(folder):
+    (folder / "claims").mkdir()
+    before = folder.stat().st_mtime_ns
+    assert not is_being_written(folder)
+    assert folder.stat().st_mtime_ns == before
+
+
+def test_a_manifest_that_contradicts_itself_costs_no_shard(folder):
+    manifest = read_manifest(folder)
+    write_manifest(folder, manifest.model_copy(update={"num_shards": 1}))
+    make_old(folder)
+    with pytest.raises(CacheError, match="totals are not the sums"):
+        collect_garbage(folder, dry_run=False)
+    assert tier_path(folder, "exact", 1).exists()
+
+
+def test_the_claim_of_a_process_that_died_here_holds_nothing_up(folder):
+    over = subprocess.Popen([sys.executable, "-c", ""])
+    over.wait()
+    gone = ClaimOwner.here("gone", lease_s=100).model_copy(update={"process_id": over.pid})
+    aged(folder / "claims" / "00000.json", gone.model_dump_json().encode(), age_s=1)
+    assert not is_being_written(folder)
+    assert list(found(folder, dry_run=False)) == ["claims/00000.json"]
 
 
 def test_a_folder_that_is_no_cache_is_refused(tmp_path):

@@ -51,6 +51,8 @@ def test_a_missing_or_cut_off_head_is_named(tmp_path: Path):
         ({}, header(logit_scale=None), "logit_scale is None"),
         ({}, header(logit_scale=True), "logit_scale is True"),
         ({}, header(logit_scale=float("nan")), "logit_scale is nan"),
+        ({}, header(logit_scale=10**400), "logit_scale is 1000"),
+        ({}, header(soft_cap=float("inf")), "soft_cap inf"),
         ({}, header(soft_cap=0.0), "soft_cap 0.0"),
         ({}, header(soft_cap="x"), "soft_cap 'x'"),
         ({"other": torch.zeros(1)}, header(), "it holds bias, other, weight"),

@@ -34,6 +34,17 @@ def test_values_that_are_all_the_same_have_a_histogram():
     assert sum(histogram(torch.zeros(3)).counts) == 3
 
 
+def test_values_that_differ_by_rounding_only_have_a_histogram():
+    """Twenty bins between 0.3 and the next number would be narrower than numbers are apart."""
+    assert sum(histogram(torch.tensor([0.1 + 0.2, 0.3], dtype=torch.float64)).counts) == 2
+
+
+def test_a_file_without_pairs_is_refused(teacher, tmp_path):
+    write_pair_ids(tmp_path / "pairs.jsonl", [])
+    with pytest.raises(CacheError, match=r"pairs\.jsonl names no pairs"):
+        histograms(teacher.folder, reference=teacher.folder, pair_ids=tmp_path / "pairs.jsonl")
+
+
 def test_entropy_is_that_of_the_distributions(teacher):
     found = histograms(teacher.folder)
     assert list(found) == ["entropy_nats"]

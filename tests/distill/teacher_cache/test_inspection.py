@@ -60,6 +60,18 @@ def test_verify_passes_a_sound_cache_and_its_finished_tiers(folder):
     assert verify(folder) == inspect(folder)
 
 
+def test_a_plan_of_absurd_size_is_refused_before_it_is_counted_through(folder):
+    """A tier under way is looked up shard by shard; so many would take for ever."""
+    manifest = read_manifest(folder)
+    tiers = (TierManifest(settings=ALL_TIERS[0]),)
+    write_manifest(folder, manifest.model_copy(update={"tiers": tiers, "num_shards": 2**60}))
+    for ask in (inspect, verify):
+        with pytest.raises(CacheError, match="totals are not the sums"):
+            ask(folder)
+    write_manifest(folder, manifest.model_copy(update={"tiers": tiers, "num_shards": 2**60, "sequences": ()}))
+    assert inspect(folder)["size_bytes"] == (folder / "head.safetensors").stat().st_size
+
+
 def test_verify_refuses_a_cache_of_which_no_tier_is_done(folder):
     manifest = read_manifest(folder)
     tiers = (TierManifest(settings=ALL_TIERS[0]),)

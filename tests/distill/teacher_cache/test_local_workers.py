@@ -1,6 +1,10 @@
+import contextlib
+import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,10 +12,19 @@ from pathlib import Path
 import pytest
 
 from distill.errors import CacheError, ModelError
-from distill.teacher_cache import verify
+from distill.teacher_cache import is_being_written, verify
+from distill.teacher_cache.claim_owner import ClaimOwner, owner_of
 from distill.teacher_cache.local_workers import threads_of_worker, useful_workers
 from distill.teacher_cache.teacher_source import TeacherSource
-from tests.distill.teacher_cache.clusters import filled, saved_teacher, shard_bytes, some_sequences, some_settings
+from tests.distill.teacher_cache import clusters
+from tests.distill.teacher_cache.clusters import (
+    filled,
+    job_environment,
+    saved_teacher,
+    shard_bytes,
+    some_sequences,
+    some_settings,
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +66,33 @@ def _kill_one_child(stop: threading.Event) -> None:
                     os.kill(int(child), signal.SIGKILL)
                     return
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(source: TeacherSource, tmp_path: Path):
+    """It is killed while its workers are at the cache, and cannot end them itself."""
+    job = {"model": source.model, "folder": str(tmp_path / "cache"), "num_prompts": 2_000, "workers": 2}
+    parent = subprocess.Popen([sys.executable, clusters.__file__, json.dumps(job)], env=job_environment())
+    claims = tmp_path / "cache" / "claims"
+    owners: dict[int | None, ClaimOwner] = {}
+    while len(owners) < 2:
+        assert parent.poll() is None
+        owners |= {owner.process_id: owner for owner in map(_owner, claims.glob("*.json")) if owner}
+        time.sleep(0.05)
+    assert parent.pid not in owners
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 120
+    while not all(owner.has_died for owner in owners.values()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert all(owner.has_died for owner in owners.values())
+    assert not is_being_written(tmp_path / "cache")
+
+
+def _owner(path: Path) -> ClaimOwner | None:
+    with contextlib.suppress(FileNotFoundError):
+        return owner_of(path.read_bytes())
+    return None
 
 
 @pytest.mark.slow

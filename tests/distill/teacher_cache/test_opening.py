@@ -1,4 +1,5 @@
 import json
+import os
 import random
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from distill.teacher_cache.manifest import sequences_path, tier_path, write_mani
 from distill.teacher_cache.opening import open_sequences, open_tier_shard
 from tests.distill.teacher_cache.synthetic import ALL_TIERS, Synthetic, forged, own_copy, synthetic_cache
 
-PLACES = [lambda folder: sequences_path(folder, 0), lambda folder: tier_path(folder, "exact", 0)]
 CODECS = [settings.codec for settings in ALL_TIERS]
 
 
@@ -79,8 +79,12 @@ def test_a_nan_is_refused_whatever_the_checksum_says(cache, tmp_path, codec):
 def test_other_counts_than_the_manifests_are_refused(cache, tmp_path):
     folder = own_copy(cache.folder, tmp_path / "c")
     manifest = read_manifest(folder)
-    record = manifest.sequences[0].model_copy(update={"num_sequences": 4})
-    write_manifest(folder, manifest.model_copy(update={"sequences": (record, manifest.sequences[1])}))
+    more = {"num_sequences": 4}
+    sequences = (manifest.sequences[0].model_copy(update=more), manifest.sequences[1])
+    (exact,) = (tier for tier in manifest.tiers if tier.codec == "exact")
+    tier = exact.model_copy(update={"shards": (exact.shards[0].model_copy(update=more), exact.shards[1])})
+    changes = {"num_sequences": manifest.num_sequences + 1, "sequences": sequences, "tiers": (tier,)}
+    write_manifest(folder, manifest.model_copy(update=changes))
     with pytest.raises(CacheError, match="it holds 3 sequences and 8 tokens, not 4 and 8"):
         opened(folder, "exact", checks_checksum=True)
 
@@ -131,6 +135,14 @@ def read_everything(folder: Path, codec: CodecName, *, checks_checksums: bool) -
             assert not bool(values.isnan().any())
 
 
+def reading(folder: Path, codec: CodecName, *, checks_checksums: bool) -> str:
+    try:
+        read_everything(folder, codec, checks_checksums=checks_checksums)
+    except CacheError:
+        return "refused"
+    return "read"
+
+
 def mutated(content: bytes, draw: random.Random) -> bytes:
     """Some bytes changed (in the header more often than chance would), a part cut out, or doubled."""
     changed = bytearray(content)
@@ -152,7 +164,7 @@ def survived(folder: Path, codec: CodecName, name: str, content: bytes) -> str:
     """Puts `content` in the place of a file; what became of reading: refused with its name, or read, nothing else.
 
     With checksums no changed byte is ever read. Where the manifest is forged to fit, or is itself what changed, wrong
-    numbers may come, but none that is not a number, and no crash.
+    numbers may come, but none that is not a number, and no crash, whether the codec looks at them or not.
     """
     path, manifest = folder / name, folder / "manifest.json"
     originals = path.read_bytes(), manifest.read_bytes()
@@ -163,11 +175,8 @@ def survived(folder: Path, codec: CodecName, name: str, content: bytes) -> str:
                 read_everything(folder, codec, checks_checksums=True)
             if name != "head.safetensors":
                 forged(folder, path)
-        try:
-            read_everything(folder, codec, checks_checksums=False)
-        except CacheError:
-            return "refused"
-        return "read"
+        outcomes = [reading(folder, codec, checks_checksums=checks) for checks in (False, True)]
+        return "refused" if "refused" in outcomes else "read"
     finally:
         path.write_bytes(originals[0])
         manifest.write_bytes(originals[1])
@@ -206,3 +215,54 @@ def test_no_header_of_any_json_crashes(victims, place, header):
     codec, name = place
     text = json.dumps(header).encode()
     survived(victims[codec], codec, name, len(text).to_bytes(8, "little") + text + bytes(64))
+
+
+NUMBERS = st.integers(0, 2**64) | st.sampled_from([-1, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1])
+SHARDS = [place for place in FILES if place[1] != "manifest.json"]
+
+
+@given(place=st.sampled_from(SHARDS), data=st.data())
+def test_no_shape_or_offset_in_a_sound_header_crashes(victims, place, data):
+    """One field of a real header changed: shape, place or dtype of a tensor; the bytes behind it as they were."""
+    codec, name = place
+    content = (victims[codec] / name).read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    tensor = data.draw(st.sampled_from(sorted(header.keys() - {"__metadata__"})))
+    changes = {
+        "shape": st.lists(NUMBERS, max_size=4) | st.just([1] * 999) | st.permutations([0, 2**63]),
+        "data_offsets": st.lists(NUMBERS, min_size=2, max_size=2),
+        "dtype": st.sampled_from(["U8", "I8", "I32", "I64", "F32", "BF16", "F64", "BOOL", "F8_E4M3", "none"]),
+    }
+    field = data.draw(st.sampled_from(sorted(changes)))
+    header[tensor][field] = data.draw(changes[field])
+    text = json.dumps(header).encode()
+    survived(victims[codec], codec, name, len(text).to_bytes(8, "little") + text + content[end:])
+
+
+@pytest.mark.parametrize("name", ["scores/00001.safetensors", "sequences/00000.safetensors", "head.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "/dev/zero", "link to itself", "link to another file"])
+def test_what_stands_in_the_place_of_a_file_is_refused_by_name(tmp_path, name, kind):
+    codec: CodecName = "exact" if name.startswith("head") else "scores"
+    tiers = [tier for tier in ALL_TIERS if tier.codec == codec]
+    path = synthetic_cache(tmp_path / "c", tiers=tiers).folder / name
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        targets = {"link to itself": path, "link to another file": Path(__file__)}
+        path.symlink_to(targets.get(kind, Path(kind)))
+    for checks in (True, False):
+        with pytest.raises(CacheError, match=name.replace(".", r"\.")):
+            read_everything(tmp_path / "c", codec, checks_checksums=checks)
+
+
+@pytest.mark.parametrize("checks", [True, False])
+def test_a_file_that_was_moved_and_linked_back_is_read(tmp_path, checks):
+    made = synthetic_cache(tmp_path / "c")
+    for name in ("scores/00001.safetensors", "sequences/00000.safetensors"):
+        moved = (made.folder / name).rename(tmp_path / name.replace("/", "-"))
+        (made.folder / name).symlink_to(moved)
+    assert reading(made.folder, "scores", checks_checksums=checks) == "read"

@@ -12,7 +12,8 @@ import pytest
 
 from distill.errors import CacheError, ModelError, RecipeError
 from distill.teacher_cache import read_manifest, verify
-from distill.teacher_cache.ray_workers import _work_on_node, run_on_ray
+from distill.teacher_cache.ray_workers import _warn_of_workers_without_place, _work_on_node, run_on_ray
+from distill.teacher_cache.settings import RaySettings
 from distill.teacher_cache.teacher_source import TeacherSource
 from tests.distill.teacher_cache.clusters import (
     DATA,
@@ -89,6 +90,21 @@ def test_what_a_node_refuses_is_raised_here(cluster: Any, tmp_path: Path):
 def test_a_node_that_does_not_see_the_folder_says_so(tmp_path: Path):
     with pytest.raises(CacheError, match=r"is not the folder of the process that started the job\nwhy: .*\nfix: put"):
         _work_on_node(TeacherSource("m"), some_sequences(), some_settings(), str(tmp_path), DATA, ".ray-00000000")
+
+
+@pytest.mark.parametrize(
+    ("nodes", "has_place"),
+    [
+        ([{"Alive": True, "Resources": {"CPU": 8.0, "GPU": 2.0}}], True),
+        ([{"Alive": False, "Resources": {"CPU": 8.0, "GPU": 2.0}}], False),
+        ([{"Alive": True, "Resources": {"CPU": 8.0}}, {"Alive": True, "Resources": {"GPU": 2.0}}], False),
+        ([], False),
+    ],
+)
+def test_workers_that_no_node_can_hold_are_said(nodes: list[dict[str, Any]], has_place: bool, caplog: Any):
+    choice = RaySettings(num_gpus_per_worker=2, num_cpus_per_worker=4)
+    _warn_of_workers_without_place(nodes, choice)
+    assert ("has the 4 CPUs and 2 GPUs that a worker takes; waiting" not in caplog.text) is has_place
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -221,21 +221,35 @@ def test_a_removed_cache_can_be_read_on_where_it_is_mapped(made, tmp_path):
     torch.testing.assert_close(cache.hidden_states(made.ids), before)
 
 
-def test_numbers_that_are_not_finite_are_never_handed_out(made, tmp_path):
+def test_numbers_that_are_not_finite_are_never_handed_out_and_their_file_is_named(made, tmp_path):
     """Without the check at opening, what is decoded is looked at."""
     folder = own_copy(made.folder, tmp_path / "c")
-    for codec in ("scores", "exact", "logits-bf16"):
+    for codec in ("scores", "exact", "logits-bf16", "top-k"):
         path = tier_path(folder, codec, 0)
         path.write_bytes(path.read_bytes()[:-4] + b"\xff" * 4)
         forged(folder, path)
     cache = TeacherCache.open(folder, checks_checksums=False)
-    for read in ("token_log_probs", "hidden_states", "log_probs"):
-        with pytest.raises(CacheError, match=f"holds {read} that are not finite") as caught:
+    reads = {"token_log_probs": "scores", "hidden_states": "exact", "log_probs": "exact", "top_k": "top-k"}
+    for read, codec in reads.items():
+        with pytest.raises(CacheError, match=rf"{codec}/00000\.safetensors .* are no {codec}: "):
             getattr(cache, read)(made.ids)
-        assert "distill cache verify" in caught.value.fix
-        assert len(getattr(cache, read)(made.ids[3:])) == 7
+        getattr(cache, read)(made.ids[3:])
+    with pytest.raises(CacheError, match=r"exact/00000\.safetensors .* are no exact: "):
+        list(cache.log_probs_in_blocks(made.ids))
     with pytest.raises(CacheError, match=r"scores/00000\.safetensors .* are no scores"):
         TeacherCache.open(folder).token_log_probs(made.ids)
+
+
+def test_states_that_the_head_makes_too_large_are_refused(tmp_path):
+    """Every stored number is finite; 1e38 times a head of 1e3 is not."""
+    made = synthetic_cache(tmp_path / "c", tiers=[tier for tier in ALL_TIERS if tier.codec == "exact"], head_scale=1e3)
+    path = tier_path(made.folder, "exact", 0)
+    path.write_bytes(path.read_bytes()[:-32] + torch.full((8,), 1e38).numpy().tobytes())
+    forged(made.folder, path)
+    for read in ("token_log_probs", "log_probs"):
+        with pytest.raises(CacheError, match=f"tier exact of .* gives {read} that are not finite") as caught:
+            getattr(made.open(), read)(made.ids)
+        assert "their product with the output head is not" in caught.value.why
 
 
 def _sum_of_log_probs(folder: str) -> float:

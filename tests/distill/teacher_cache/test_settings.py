@@ -31,6 +31,7 @@ def test_tiers_are_named_or_described_one_or_many(text, expected):
         ("codec: [scores, {codec: top-k}, scores]", "codec names scores twice"),
         ("codec: [scores, {codec: scores, k: 8}]", "codec scores does not read it"),
         ("codec: flat", "Input should be"),
+        ("lease_s: .inf", "less than or equal to 86400"),
     ],
 )
 def test_tiers_that_make_no_cache_are_refused(text, message):

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from distill.teacher_cache import ShardRecord, TierSettings
 from distill.teacher_cache.shard_records import (
+    MAX_RECORD_BYTES,
     Writing,
     read_committed_shard,
     read_shard_record,
@@ -45,6 +47,22 @@ def test_a_record_that_cannot_be_read_counts_as_none_and_is_said(folder: Path, c
     (folder / "top-k" / "00003.json").write_bytes(content)
     assert read_shard_record(folder, "top-k", 3) is None
     assert "its shard counts as unfinished" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link to itself", "too large"])
+def test_a_record_that_is_no_small_file_counts_as_none_and_is_said(folder: Path, caplog, kind: str):
+    path = folder / "top-k" / "00003.json"
+    path.unlink()
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "link to itself":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(b" " * (MAX_RECORD_BYTES + 1))
+    assert read_shard_record(folder, "top-k", 3) is None
+    assert "00003.json cannot be read, its shard counts as unfinished" in caplog.text
 
 
 @pytest.mark.parametrize(("codec", "number"), [("top-k", 4), ("scores", 3)])

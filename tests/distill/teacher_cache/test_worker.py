@@ -218,3 +218,29 @@ def test_progress_says_tokens_a_second_and_bytes_written(teacher, sequences, sma
         score(teacher, sequences, small_shards(), tmp_path / "c")
     assert "s left tokens/s" in caplog.text
     assert "MB" in caplog.text
+
+
+def test_no_thread_of_a_worker_outlives_it(teacher, sequences, small_shards, tmp_path):
+    before = set(threading.enumerate())
+    score(teacher, sequences[:3], small_shards(), tmp_path / "c")
+    assert set(threading.enumerate()) == before
+
+
+def test_a_shard_that_was_lost_to_another_worker_is_not_counted_as_committed(
+    teacher, sequences, small_shards, tmp_path
+):
+    """While this worker is at its first shard another takes its claim, and lets go of it: the shard is scored anew."""
+    folder = tmp_path / "c"
+    robbed: list[str] = []
+
+    def rob() -> None:
+        (claim,) = (folder / "claims").glob("*.json")
+        if not robbed:
+            robbed.append(claim.name)
+            claim.unlink()
+
+    job = begin_cache(teacher, sequences, settings=small_shards(), output_dir=folder, data_fingerprint="data")
+    assert work(job, stopping_after(teacher, 0, Stop(folder, rob))) == job.plan.num_tokens
+    assert robbed
+    assert finish(job)
+    assert verify(folder)["is_complete"]

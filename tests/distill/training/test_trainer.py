@@ -42,7 +42,8 @@ def test_sft_learns_and_leaves_a_model_its_metrics_and_a_report(tmp_path: Path):
     assert [row["step"] for row in rows] == list(range(1, 13))
     assert [row["step"] for row in held_out] == [6, 12]
     assert rows[-1]["loss"] < rows[0]["loss"] - 0.3
-    assert {"lr", "grad_norm", "tokens_per_s", "elapsed_s", "num_tokens"} <= rows[0].keys()
+    assert {"lr", "grad_norm", "tokens_per_s", "elapsed_s", "num_tokens", "feed_wait_s"} <= rows[0].keys()
+    assert 0 < sum(row["feed_wait_s"] for row in rows) < rows[-1]["elapsed_s"]
     assert report.final_step == 12
     assert report.valid_loss == held_out[-1]["valid_loss"]
     assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir()) == ["step_000010", "step_000012"]

@@ -36,9 +36,8 @@ def test_bytes_a_token_are_those_of_the_layout(block: Block):
 
 def test_whole_distributions_are_nearer_than_lists_and_lists_without_tail_infinitely_far(block: Block):
     kl = {name: float(distortion(block.log_probs, found).kl_nats.mean()) for name, (_, found) in _stored(block).items()}
-    assert kl["`exact`, float32"] < 1e-9
-    assert kl["`exact`"] < kl["`exact-int8`, groups of 32"] < kl["`top-k`, k=16"]
-    assert kl["`top-k`, k=128"] < kl["`top-k`, k=16"]
+    assert kl["`exact`"] < kl["`exact-int8`, groups of 16"] < kl["`top-k`, k=16"]
+    assert kl["`top-k`, k=64"] < kl["`top-k`, k=16"]
     assert kl["list of 64, renormalised (int32 + float32)"] == float("inf")
 
 

@@ -26,7 +26,6 @@ class LogprobCompressor:
     def decompress_to_sparse(self, row):
         return row["token_ids"], row["values"]
 """
-CONFIG = "import enum\nclass SpecialTerm(enum.Enum):\n    SQRT = 'sqrt'\n"
 MISSING = "import enum\nclass MissingProbabilityHandling(enum.Enum):\n    SYMMETRIC_UNIFORM = 1\n"
 
 
@@ -39,7 +38,6 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "distillkit" / "missing_probability.py").write_text(MISSING)
     (compression / "__init__.py").write_text(COMPRESSION)
     (compression / "densify.py").write_text(BITS)
-    (compression / "config.py").write_text(CONFIG)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in [name for name in sys.modules if name.split(".")[0] == "distillkit"]:
         monkeypatch.delitem(sys.modules, name)
@@ -57,6 +55,19 @@ def test_bytes_of_everything_stored_count_and_what_comes_back_is_normalised(inst
         assert num_bytes == 3 * peer.bytes_per_token(name, vocab_size=200)
         assert num_bytes == 3 * configuration["k"] * (4 + 8)
         torch.testing.assert_close(found.exp().sum(-1), torch.ones(3))
+
+
+def test_settings_are_those_of_its_readme(installed: Path):
+    peer = find_distillkit(installed)
+    assert peer is not None
+    recommended, quick, plain = (
+        peer._config(name, vocab_size=200).arguments
+        for name in ("recommended (k=128, 16 exact)", "quick start (k=128, 32 exact)", "plain top-64")
+    )
+    assert recommended["polynomial_terms"] == [0, 1, 2, 3, 4, "sqrt"]
+    assert (recommended["exact_dtype"], recommended["delta_encoding"]) == ("bfloat16", False)
+    assert (quick["exact_dtype"], quick["delta_encoding"]) == ("float32", True)
+    assert plain["polynomial_terms"] is None
 
 
 def test_without_the_package_there_is_no_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -48,15 +48,23 @@ def test_without_peers_nothing_is_claimed():
 
 
 def test_the_rate_table_shows_infinity_and_what_full_logits_take():
-    points = (_point("mine", "ours", 1234.5, 6.1e-6), _point("cut", "peer", 512, None))
+    points = (_point("cut", "peer", 512, None), _point("mine", "ours", 1234.5, 6.1e-6))
     rates = TeacherRates(
-        teacher="T", vocab_size=1000, hidden_size=8, num_tokens=9, entropy_nats=2, student_kl_nats=1, points=points
+        teacher="T",
+        vocab_size=1000,
+        hidden_size=8,
+        num_tokens=9,
+        entropy_nats=2,
+        student_kl_nats=1,
+        points=points,
     ).model_copy(update={"float32_exact_kl_nats": 3e-5})
     text = RateDistortion(teachers=(rates,), notes=("A note",)).to_markdown()
     assert "full float32 logits take 4,000 bytes a token" in text
     assert "in float32 is stored by `exact` at a KL of 3e-05." in text
     assert "| mine | 1,234.5 | 6.1e-06 | 0.1 | 100.00 % | 1.00° |" in text
     assert "| cut | 512.0 | ∞ |" in text
+    assert text.index("| mine |") < text.index("| cut |")
+    assert "the head once 0.0 MB in bfloat16" in text
     assert text.rstrip().endswith("A note.")
 
 

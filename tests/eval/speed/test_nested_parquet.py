@@ -13,7 +13,8 @@ def test_both_ways_of_reading_give_back_what_was_written(tmp_path, monkeypatch):
         for n in (4, 1, 5)
     ]
     write_nested(tmp_path / "lists.parquet", lists)
-    for parts in (read_as_lists(tmp_path / "lists.parquet"), read_flattened(tmp_path / "lists.parquet", k=3)):
+    write_nested(tmp_path / "plain.parquet", lists, is_plain=True)
+    for parts in (read_as_lists(tmp_path / "lists.parquet"), read_flattened(tmp_path / "plain.parquet", k=3)):
         ids, values = (torch.cat(columns) for columns in zip(*parts, strict=True))
         assert torch.equal(ids, torch.cat([top_k.token_ids for top_k in lists]))
         assert torch.equal(values, torch.cat([top_k.log_probs for top_k in lists]))

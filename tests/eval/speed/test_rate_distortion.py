@@ -33,7 +33,6 @@ def test_blocks_of_sequences_tell_the_same_as_all_at_once(monkeypatch):
     tokens, head = _tokens()
     candidates = candidates_for(None, shape=HeadShape(150, 8))
     once = measure("T", tokens, head, candidates=candidates)
-    monkeypatch.setattr(rate_distortion, "STUDENT_NOISE", 0.5)
     monkeypatch.setattr(rate_distortion, "BLOCK_TOKENS", 10)
     blocks = measure("T", tokens, head, candidates=candidates)
     for first, second in zip(once.points, blocks.points, strict=True):
@@ -64,9 +63,11 @@ def test_the_command_prints_one_line_and_writes_its_origin(tmp_path, monkeypatch
     tokens, head = _tokens()
     rates = measure("T", tokens, head, candidates=candidates_for(None, shape=HeadShape(150, 8))[:2])
     monkeypatch.setattr(rate_distortion, "_embedded_rates", lambda *_: rates)
-    monkeypatch.setattr(rate_distortion, "_wide_rates", lambda *_: rates)
-    rate_distortion.main(["--tokens", "8", "--json", str(tmp_path / "rates.json")])
+    monkeypatch.setattr(rate_distortion, "_wide_rates", lambda *_: [rates])
+    monkeypatch.setattr(rate_distortion, "find_distillkit", lambda folder: None)
+    folder = ["--distillkit", str(tmp_path)]
+    rate_distortion.main(["--tokens", "8", *folder, "--json", str(tmp_path / "rates.json")])
     (line,) = capsys.readouterr().out.splitlines()
     assert RateDistortion.model_validate(json.loads(line)).teachers == (rates, rates)
     written = read_json(tmp_path / "rates.json")
-    assert "eval.speed.rate_distortion --tokens 8" in str(written["command"])
+    assert written["command"] == "python -m eval.speed.rate_distortion --tokens 8 --distillkit FOLDER"

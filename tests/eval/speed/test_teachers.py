@@ -24,11 +24,19 @@ def test_sequences_come_in_twos_of_one_prompt():
 
 
 @pytest.mark.parametrize("entropy_nats", [0.5, 2.0])
-def test_a_peaked_head_has_the_entropy_asked_for(entropy_nats: float):
+@pytest.mark.parametrize("decay", [0.0, 1.1])
+def test_a_peaked_head_has_the_entropy_asked_for_in_numbers_of_bfloat16(entropy_nats: float, decay: float):
     torch.manual_seed(0)
     states, head = torch.randn(64, 16), OutputHead(0.02 * torch.randn(500, 16))
-    found = peaked_head(head, states, entropy_nats=entropy_nats)
+    found = peaked_head(head, states, entropy_nats=entropy_nats, decay=decay)
     assert mean_entropy_nats(found.logits(states)) == pytest.approx(entropy_nats, abs=0.01)
+    assert torch.equal(found.weight, found.weight.bfloat16().float())
+
+
+def test_columns_of_a_decaying_head_weigh_less_and_less():
+    """Columns of one size, decay 1: column 4 weighs a quarter of column 1, column 8 an eighth."""
+    head = peaked_head(OutputHead(torch.ones(3, 8)), torch.randn(4, 8), entropy_nats=0.5, decay=1.0)
+    torch.testing.assert_close(head.weight[0, 0] / head.weight[0, [3, 7]], torch.tensor([4.0, 8.0]), rtol=0.01, atol=0)
 
 
 def test_the_entropy_of_an_even_distribution_is_the_log_of_its_size():

@@ -66,6 +66,13 @@ def test_tokens_rarer_than_float32_steps_are_drawn():
     assert draw(weights, places).tolist() == [[0, 1, 190, 190]]
 
 
+def test_fifty_draws_of_a_teacher_of_two_nats_take_at_most_40_bytes():
+    head, states = some_head(vocab_size=32_000, hidden_size=256, scale=1.8), some_states(60, hidden_size=256)
+    log_probs = head.logits(states).log_softmax(-1)
+    assert float(-(log_probs.exp() * log_probs).sum(-1).mean()) > 1.9
+    assert encoded(codec_for(head, codec="sampled"), states, head).size_bytes <= 40 * 60
+
+
 def test_a_certain_token_takes_one_entry():
     head = OutputHead(torch.tensor([[1000.0], [0.0]]))
     codec = codec_for(head, codec="sampled")

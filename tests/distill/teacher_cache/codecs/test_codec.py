@@ -5,7 +5,7 @@ from torch import Tensor
 from distill.errors import CacheError
 from distill.objectives.output_head import OutputHead
 from distill.teacher_cache.codecs import decode_top_k
-from distill.teacher_cache.codecs.base import Codec, encode_tiers
+from distill.teacher_cache.codecs.codec import Codec, encode_tiers
 from distill.teacher_cache.codecs.rows import EncodedRows, joined
 from tests.distill.teacher_cache.codecs.examples import (
     CODEC_SETTINGS,

@@ -19,7 +19,7 @@ from distill.teacher_cache.codecs.tier import CodecName, HeadShape, TierSettings
 
 # Logits held at once by a head product: 64 MiB in float32.
 MAX_LOGITS = 2**24
-# On a CPU a product is worked on in pieces of 2 MiB, which stay in its cache; on others in one.
+# On a CPU a product is worked on in pieces of 4 MiB, which stay in its cache; on others in one.
 PIECE_LOGITS = 2**20
 LOG2_E = math.log2(math.e)
 
