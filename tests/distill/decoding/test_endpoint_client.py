@@ -1,4 +1,5 @@
 import threading
+import time
 
 import pytest
 from fastapi.responses import Response
@@ -140,6 +141,7 @@ def test_the_first_error_ends_the_rest(server):
         asked.append(number)
         if number == 1:
             raise EndpointError("number one")
+        time.sleep(0.005)
         return number
 
     with pytest.raises(EndpointError, match="number one"):

