@@ -18,7 +18,7 @@ NESTED_ENTRY_BYTES = 8  # int32 id and float32 value
 
 TIERS: dict[str, TierSettings] = {
     "`exact`": TierSettings(codec="exact"),
-    **{f"`exact-int8`, groups of {n}": TierSettings(codec="exact-int8", group_size=n) for n in (16, 32)},
+    **{f"`exact-int8`, groups of {n}": TierSettings(codec="exact-int8", group_size=n) for n in (8, 16)},
     "`logits-bf16`": TierSettings(codec="logits-bf16"),
     **{f"`sampled`, N={n}": TierSettings(codec="sampled", num_samples=n) for n in (12, 25, 50)},
 }

@@ -28,7 +28,7 @@ class TierSettings(Settings):
 
     codec: CodecName = Field(description="how a token's distribution is written down")
     hidden_dtype: HiddenDtype = Field("bfloat16", description="exact: what hidden states are rounded to")
-    group_size: int = Field(32, ge=1, le=65536, description="exact-int8: neighbouring coordinates that share a step")
+    group_size: int = Field(16, ge=1, le=65536, description="exact-int8: neighbouring coordinates that share a step")
     k: int = Field(64, ge=1, le=65536, description="top-k: tokens kept for each position")
     num_samples: int = Field(50, ge=1, le=63, description="sampled: tokens drawn for each position, with replacement")
     seed: int = Field(0, ge=0, lt=2**63, description="sampled: what the draws come from, beside the sequence's id")

@@ -234,8 +234,8 @@ def test_a_shard_that_was_lost_to_another_worker_is_not_counted_as_committed(
     robbed: list[str] = []
 
     def rob() -> None:
-        (claim,) = (folder / "claims").glob("*.json")
         if not robbed:
+            (claim,) = (folder / "claims").glob("*.json")
             robbed.append(claim.name)
             claim.unlink()
 

@@ -28,7 +28,7 @@ def test_bytes_a_token_are_those_of_the_layout(block: Block):
     """300 tokens take 9 bits: 64 of them 72 bytes, their float16 values 128, the two sums 8."""
     stored = _stored(block)
     assert stored["`exact`"][0] == 2 * HIDDEN
-    assert stored["`exact-int8`, groups of 32"][0] == HIDDEN + 2
+    assert stored["`exact-int8`, groups of 16"][0] == HIDDEN + HIDDEN // 16
     assert stored["`logits-bf16`"][0] == stored["raw logits in bfloat16"][0] == 2 * VOCAB
     assert stored["`top-k`, k=64"][0] == 72 + 128 + 8
     assert stored["list of 64, renormalised (int32 + float32)"][0] == 64 * 8
@@ -36,7 +36,7 @@ def test_bytes_a_token_are_those_of_the_layout(block: Block):
 
 def test_whole_distributions_are_nearer_than_lists_and_lists_without_tail_infinitely_far(block: Block):
     kl = {name: float(distortion(block.log_probs, found).kl_nats.mean()) for name, (_, found) in _stored(block).items()}
-    assert kl["`exact`"] < kl["`exact-int8`, groups of 16"] < kl["`top-k`, k=16"]
+    assert kl["`exact`"] < kl["`exact-int8`, groups of 8"] < kl["`top-k`, k=16"]
     assert kl["`top-k`, k=64"] < kl["`top-k`, k=16"]
     assert kl["list of 64, renormalised (int32 + float32)"] == float("inf")
 

@@ -63,3 +63,8 @@ def kl_nats(true: Tensor, other: Tensor) -> Tensor:
     """KL(true || other) of log-probs, in float64."""
     true, other = true.double().log_softmax(-1), other.double().log_softmax(-1)
     return (true.exp() * (true - other)).sum(-1)
+
+
+def int8_steps(rows: EncodedRows, hidden_size: int) -> torch.Tensor:
+    """Of each group of `exact-int8`: byte b stands for a step of 2^((b - 160) / 8)."""
+    return 2.0 ** ((rows.records[:, hidden_size:].float() - 160) / 8)

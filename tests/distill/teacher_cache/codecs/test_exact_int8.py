@@ -3,15 +3,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from distill.errors import CacheError
 from distill.objectives.output_head import OutputHead
 from distill.teacher_cache.codecs import EncodedRows, hidden_states
 from distill.teacher_cache.codecs.rotation import block_size, rotated
-from distill.teacher_cache.codecs.rows import as_values
-from tests.distill.teacher_cache.codecs.examples import codec_for, encoded, kl_nats, some_head, some_states
+from tests.distill.teacher_cache.codecs.examples import codec_for, encoded, int8_steps, kl_nats, some_head, some_states
 
 
-@pytest.mark.parametrize(("hidden_size", "group_size", "expected"), [(64, 32, 68), (20, 8, 26), (20, 32, 22)])
-def test_a_token_takes_a_byte_a_coordinate_and_two_a_group(hidden_size, group_size, expected):
+@pytest.mark.parametrize(("hidden_size", "group_size", "expected"), [(64, 32, 66), (20, 8, 23), (20, 32, 21)])
+def test_a_token_takes_a_byte_a_coordinate_and_one_a_group(hidden_size, group_size, expected):
     head = some_head(hidden_size=hidden_size)
     assert codec_for(head, codec="exact-int8", group_size=group_size).row_bytes == expected
 
@@ -27,8 +27,7 @@ def test_no_rotated_coordinate_is_off_by_more_than_half_its_step(seed, spread, h
     states = spread * some_states(4, hidden_size=hidden_size, seed=seed)
     codec = codec_for(head, codec="exact-int8", group_size=group_size)
     rows = encoded(codec, states, head)
-    steps = as_values(rows.records[:, hidden_size:], torch.bfloat16).float()
-    step = steps.repeat_interleave(group_size, dim=1)[:, :hidden_size]
+    step = int8_steps(rows, hidden_size).repeat_interleave(group_size, dim=1)[:, :hidden_size]
     assert bool((rotated(hidden_states(codec, rows) - states).abs() <= 0.5001 * step).all())
 
 
@@ -38,7 +37,7 @@ def test_int8_keeps_its_error_bound(seed, soft_cap):
     head, states = some_head(seed=seed, soft_cap=soft_cap), some_states(4, seed=seed)
     codec = codec_for(head, codec="exact-int8", group_size=8)
     rows = encoded(codec, states, head)
-    step = as_values(rows.records[:, 20:], torch.bfloat16).float().repeat_interleave(8, dim=1)[:, :20]
+    step = int8_steps(rows, 20).repeat_interleave(8, dim=1)[:, :20]
     bound = (step @ rotated(head.weight).abs().T / 2 / block_size(20)).amax(-1) ** 2 / 2
     assert bool((kl_nats(head.logits(states), codec.log_probs(rows, head=head)) <= bound + 1e-5).all())
 
@@ -78,10 +77,26 @@ def test_a_teacher_with_channels_that_stand_out_is_kept_to_5e_4_nats():
     assert float(kl_nats(head.logits(states), found).mean()) <= 5e-4
 
 
-@pytest.mark.parametrize(("step", "problem"), [(float("nan"), "not finite"), (-1.0, "negative")])
-def test_a_step_that_is_none_is_named(step, problem):
+@pytest.mark.parametrize(("largest", "byte"), [(127.0, 160), (128.0, 161), (254.0, 168), (1e-30, 0)])
+def test_the_step_is_the_smallest_that_reaches_the_largest_coordinate(largest, byte):
+    """One channel, so nothing is rotated: 127 steps of 1, of 2^(1/8), of 2; the smallest step there is."""
+    head = some_head(hidden_size=1)
+    assert encoded(codec_for(head, codec="exact-int8"), torch.tensor([[largest]]), head).records[0, 1] == byte
+
+
+def test_a_state_beyond_the_widest_step_is_refused():
+    """127 steps of 2^(95 / 8)."""
+    head = some_head(hidden_size=1)
+    codec = codec_for(head, codec="exact-int8")
+    encoded(codec, torch.tensor([[476_000.0]]), head)
+    for beyond in (478_000.0, float("inf"), float("nan")):
+        with pytest.raises(CacheError, match="token 1 does not fit(.|\n)*beyond 477,018"):
+            encoded(codec, torch.tensor([[1.0], [beyond]]), head)
+
+
+def test_a_number_that_is_never_written_is_named():
     head = some_head()
     codec = codec_for(head, codec="exact-int8")
     records = encoded(codec, some_states(3), head).records.clone()
-    records[1, 20:] = torch.tensor([step], dtype=torch.bfloat16).view(torch.uint8)
-    assert codec.check(EncodedRows(records)) == f"the step of token 1 is {problem}"
+    records[1, 7] = 128
+    assert codec.check(EncodedRows(records)) == "a coordinate of token 1 is -128, which is never written"

@@ -7,9 +7,8 @@ import transformers
 from distill.models import final_hidden_states, output_head
 from distill.teacher_cache.codecs import decode_samples, decode_top_k
 from distill.teacher_cache.codecs.rotation import rotated
-from distill.teacher_cache.codecs.rows import as_values
 from distill.teacher_cache.head_file import float_head
-from tests.distill.teacher_cache.codecs.examples import codec_for, encoded, kl_nats
+from tests.distill.teacher_cache.codecs.examples import codec_for, encoded, int8_steps, kl_nats
 
 _SHAPE = {
     "vocab_size": 320,  # a tokenizer of 310 tokens, padded to a multiple of 64
@@ -75,7 +74,7 @@ def test_int8_rebuilds_it_within_its_bound(teacher):
     states, head, log_probs = teacher
     codec = codec_for(head, codec="exact-int8", group_size=8)
     rows = encoded(codec, states, head)
-    step = as_values(rows.records[:, 32:], torch.bfloat16).float().repeat_interleave(8, dim=1)
+    step = int8_steps(rows, 32).repeat_interleave(8, dim=1)
     found = codec.log_probs(rows, head=head)
     bound = logit_errors(head, step / 2, weight=rotated(head.weight) / 32) ** 2 / 2
     assert bool((kl_nats(log_probs, found) <= bound + 1e-6).all())

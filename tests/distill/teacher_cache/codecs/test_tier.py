@@ -8,14 +8,14 @@ from distill.teacher_cache.codecs.tier import TierSettings
 
 def test_defaults_are_those_measured_for_the_table():
     tier = TierSettings(codec="exact-int8")
-    assert (tier.hidden_dtype, tier.group_size, tier.k, tier.num_samples, tier.seed) == ("bfloat16", 32, 64, 50, 0)
+    assert (tier.hidden_dtype, tier.group_size, tier.k, tier.num_samples, tier.seed) == ("bfloat16", 16, 64, 50, 0)
 
 
 @pytest.mark.parametrize(
     ("codec", "key", "value"),
     [
         ("scores", "hidden_dtype", "float32"),
-        ("exact", "group_size", 16),
+        ("exact", "group_size", 8),
         ("sampled", "k", 3),
         ("top-k", "num_samples", 7),
         ("exact-int8", "seed", 1),
