@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from distill.files import write_json
+from distill.process import keep_freed_memory
 from eval.published import command_of, published_benchmark
 from eval.speed import capture, read, waiting
 from eval.speed.figures import CacheSpeed
@@ -23,10 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, measures, prints."""
     parser = argparse.ArgumentParser(prog="python -m eval.speed.cache", description=__doc__.splitlines()[0])
     parser.add_argument("--part", action="append", choices=PARTS, help="measure this part only; may be repeated")
-    parser.add_argument("--repeats", type=int, default=5, help="measured rounds of capture and reading")
+    parser.add_argument("--repeats", type=int, default=7, help="measured rounds of capture and reading")
     parser.add_argument("--steps", type=int, default=12, help="measured training steps")
     parser.add_argument("--json", type=Path, help="write the figures with machine, versions and date")
     options = parser.parse_args(arguments)
+    keep_freed_memory()  # as the command does
     started = time.perf_counter()
     figures = measure(options.part or PARTS, num_repeats=options.repeats, num_steps=options.steps)
     print(figures.model_dump_json())

@@ -27,7 +27,7 @@ WITH_HEAD = "body, head on completion tokens"
 ALONE = "body, a padded row for each completion"
 
 SHAPE = TeacherShape(vocab_size=32_000, hidden_size=512, num_layers=6, num_heads=8, intermediate_size=1536)
-NUM_PROMPTS, PROMPT_TOKENS, COMPLETION_TOKENS = 24, 80, 120
+NUM_PROMPTS, PROMPT_TOKENS, COMPLETION_TOKENS = 12, 80, 120
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from distill.files import write_json
 from distill.models import LoadedModel, load_model, output_head
 from distill.numerics import log_softmax
 from distill.objectives.output_head import OutputHead
+from distill.process import keep_freed_memory
 from distill.teacher_cache.codecs import HeadShape
 from eval.distortion import Distortion, angle_degrees, distortion, head_gradient
 from eval.published import command_of, published_benchmark
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=1024, help="of each teacher")
     parser.add_argument("--json", type=Path, help="write the figures with machine, versions and date")
     options = parser.parse_args(arguments)
+    keep_freed_memory()  # as the command does
     started = time.perf_counter()
     peer = find_distillkit(options.distillkit)
     teachers = (_embedded_rates(options.tokens, peer), *_wide_rates(options.tokens, peer))
