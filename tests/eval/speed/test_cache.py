@@ -14,4 +14,4 @@ def test_the_command_measures_the_part_asked_for_and_writes_its_origin(tmp_path,
     figures = CacheSpeed.model_validate(json.loads(line))
     assert (figures.capture, figures.reading, figures.waiting) == ((), (), (row,))
     written = read_json(tmp_path / "speed.json")
-    assert written["command"] == "python -m eval.speed.cache --part waiting --repeats 5 --steps 3"
+    assert written["command"] == "python -m eval.speed.cache --part waiting --repeats 7 --steps 3"
