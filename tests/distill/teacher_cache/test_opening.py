@@ -190,6 +190,7 @@ def test_no_mutated_file_crashes_or_passes_its_checksum(victims, codec, name):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shapes_unchecked")
 @pytest.mark.parametrize(("codec", "name"), FILES)
 def test_no_one_of_10000_mutated_files_crashes_or_passes_its_checksum(victims, codec, name):
     draw, content = random.Random(f"slow {name}"), (victims[codec] / name).read_bytes()
