@@ -43,6 +43,32 @@ def dadpo(
     return softplus(-margin)
 
 
+def f_dpo_reward(log_ratio: float, name: str, *, alpha: float = 0.5) -> float:
+    """f'(u) less f'(1), from the generators' derivatives: log u, -1/u, log 2u/(u + 1), (1 - u^-a)/a."""
+    u = math.exp(log_ratio)
+    return {
+        "reverse_kl": math.log(u),
+        "forward_kl": 1.0 - 1.0 / u,
+        "jensen_shannon": math.log(2.0 * u / (u + 1.0)),
+        "alpha": (1.0 - u**-alpha) / alpha,
+    }[name]
+
+
+def clipped_dadpo(
+    policy: tuple[float, float],
+    reference: tuple[float, float],
+    teacher: tuple[float, float],
+    *,
+    beta_reference: float,
+    beta_teacher: float,
+    clip: float,
+) -> float:
+    """-log sg((b1 + b2) D[log(pi / ref)] - b2 clamp(delta_te, -c, c)) of one pair (chosen, rejected)."""
+    d_policy, d_reference, d_teacher = (pair[0] - pair[1] for pair in (policy, reference, teacher))
+    delta_te = max(-clip, min(clip, d_teacher - d_reference))
+    return softplus(-((beta_reference + beta_teacher) * (d_policy - d_reference) - beta_teacher * delta_te))
+
+
 def softplus(x: float) -> float:
     """log(1 + e^x)."""
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
@@ -51,6 +77,25 @@ def softplus(x: float) -> float:
 def divergence(name: str, p: Sequence[float], q: Sequence[float], **parameters: float) -> float:
     """The divergence of two distributions given as probabilities."""
     return float(DEFINITIONS[name](np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64), **parameters))
+
+
+def top_k_divergence(
+    name: str, p: Sequence[float], q: Sequence[float], *, listed: Sequence[int], **parameters: float
+) -> float:
+    """The divergence of the listed tokens and all others as one."""
+    others = [v for v in range(len(p)) if v not in listed]
+
+    def lumped(x: Sequence[float]) -> list[float]:
+        return [x[v] for v in listed] + [math.fsum(x[v] for v in others)]
+
+    return divergence(name, lumped(p), lumped(q), **parameters)
+
+
+def uld(p: Sequence[float], q: Sequence[float]) -> float:
+    """Sum of |p - q| of sorted lists, the shorter with zeros."""
+    width = max(len(p), len(q))
+    one, other = (sorted(x, reverse=True) + [0.0] * (width - len(x)) for x in (p, q))
+    return math.fsum(abs(a - b) for a, b in zip(one, other, strict=True))
 
 
 def kl(p: np.ndarray, q: np.ndarray) -> float:

@@ -9,6 +9,9 @@ from torch import Tensor
 from distill.errors import RecipeError
 from distill.numerics import widened
 
+SMALL_POWER = 1e-3
+"""Where neither power is larger, both halves of a term are its log ratio, and their difference is lost in float32."""
+
 
 def alpha_beta(
     teacher_log_probs: Float[Tensor, "*positions vocab"],
@@ -25,7 +28,8 @@ def alpha_beta(
     :math:`\tfrac12 \sum (\log q - \log p)^2`; wherever alpha, beta or s is zero the limit is taken. With
     :math:`d = \log q - \log p` and :math:`\varphi_c = (e^{cd} - 1)/c` each term equals
     :math:`p^s (\varphi_s - \varphi_\beta) / \alpha`, which needs no cancelling of large numbers as beta or s
-    approaches zero; where alpha is the smaller, the same with the roles exchanged.
+    approaches zero; where alpha is the smaller, the same with the roles exchanged. Where both are below 1e-3, that
+    is :math:`p^s (d^2 / 2 + (s + \beta) d^3 / 6)` but for a share of some :math:`(\alpha d)^2 / 4`.
 
     Args:
         alpha: power of the teacher's probability.
@@ -55,9 +59,9 @@ def _terms(
 ) -> Float[Tensor, "*positions vocab"]:
     """The terms of `alpha_beta` where both are possible and |alpha| >= |beta|."""
     log_ratio = log_q - log_p
-    if alpha == 0.0:
-        return 0.5 * log_ratio.square()
     total = alpha + beta
+    if abs(alpha) < SMALL_POWER:
+        return (total * log_p).exp() * log_ratio.square() * (0.5 + (total + beta) / 6.0 * log_ratio)
     return (total * log_p).exp() * (_phi(log_ratio, total) - _phi(log_ratio, beta)) / alpha
 
 

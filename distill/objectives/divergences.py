@@ -2,7 +2,8 @@
 
 Every function takes log-probs that are normalised over the last axis. The teacher's carry no gradient. A token
 that both distributions rule out (two log-probs of -inf, as in a padded vocabulary) contributes zero and no
-gradient; a token that only one of them rules out contributes its limit, which may be +inf.
+gradient; a token that only one of them rules out contributes its limit, which may be +inf. In the KLs a probability
+that its dtype cannot tell from zero (below e^-87 in float32) is ruled out.
 """
 
 import difflib
@@ -262,8 +263,11 @@ def _detached_and_widened(teacher_log_probs: Tensor, student_log_probs: Tensor) 
 def _kl(
     log_p: Float[Tensor, "*positions vocab"], log_q: Float[Tensor, "*positions vocab"]
 ) -> Float[Tensor, "*positions"]:
-    """Sum of p (log p - log q), with 0 log 0 = 0 in the value and in the gradient."""
-    impossible = log_p == -torch.inf
+    """Sum of p (log p - log q), with 0 log 0 = 0 in the value and in the gradient.
+
+    A p below the smallest normal number of its dtype (e^-87 in float32) is 0: times an infinite log it would be nan.
+    """
+    impossible = log_p < math.log(torch.finfo(log_p.dtype).tiny)
     log_p = torch.where(impossible, 0.0, log_p)
     terms = log_p.exp() * (log_p - torch.where(impossible, 0.0, log_q))
     return torch.where(impossible, 0.0, terms).sum(-1)

@@ -78,6 +78,13 @@ def test_segment_sum_known_answer():
     torch.testing.assert_close(sums, torch.tensor([5.0, 0.0, 2.0]))
 
 
+def test_segment_sum_of_a_long_answer_is_as_exact_as_its_dtype():
+    """300 times -10.37 is near -3,111, where float32 steps by 2^-12: the sum is off by half a step at most."""
+    values = torch.full((300,), -10.37)
+    (found,) = segment_sum(values, torch.zeros(300, dtype=torch.int64), 1).tolist()
+    assert abs(found - 300 * values[0].item()) <= 2**-13
+
+
 @given(tensors(6), st.permutations(range(6)))
 def test_segment_sum_does_not_depend_on_the_order(values, order):
     segment = torch.tensor([0, 0, 1, 1, 1, 2])

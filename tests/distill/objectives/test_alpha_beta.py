@@ -87,3 +87,14 @@ def test_a_token_that_one_side_rules_out_gives_the_limit(alpha, beta, teacher_ru
 def test_a_power_must_be_finite(name, value):
     with pytest.raises(RecipeError, match=f"alpha_beta: {name} is {value}\nwhy: a power is a finite number"):
         alpha_beta(P, Q, **{name: value})
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1e-8, 1e-8), (1e-5, -1e-6), (-3e-4, 2e-4), (9e-4, 9e-4)])
+def test_small_powers_are_not_lost_in_float32(alpha, beta):
+    """The definition in float64, and below 1e-5 the limit: the two differ by a share of some (alpha d)."""
+    s, log_ratio = alpha + beta, Q - P
+    halves = torch.expm1(beta * log_ratio) / beta - torch.expm1(s * log_ratio) / s
+    is_limit = max(abs(alpha), abs(beta)) < 1e-5
+    exact = 0.5 * log_ratio.square().sum() if is_limit else -((s * P).exp() * halves / alpha).sum()
+    found = alpha_beta(P.float(), Q.float(), alpha=alpha, beta=beta)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-4, atol=0)

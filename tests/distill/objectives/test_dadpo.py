@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import RecipeError
-from distill.objectives import DadpoSettings, dadpo_loss, dadpo_quantities, dpo_loss
+from distill.objectives import DadpoSettings, dadpo_loss, dadpo_quantities, dpo_loss, length_normalised
 from distill.settings import validated
 from tests import references
 from tests.strategies import pair_log_probs
@@ -264,3 +264,86 @@ def test_a_beta_must_be_finite_and_not_negative(name, beta):
 def test_settings_refuse_what_the_loss_would(values, message):
     with pytest.raises(RecipeError, match=message):
         validated(DadpoSettings, values, source="recipe")
+
+
+def test_clip_known_answer():
+    """D[policy / reference] = 3, delta_te = 23 cut to 10: M = 0.15 * 3 - 0.1 * 10 = -0.55."""
+    betas = {"beta_reference": 0.05, "beta_teacher": 0.1}
+    loss = dadpo_loss(*one(*PUBLISHED), **betas, clip=10.0)
+    quantities = dadpo_quantities(*one(*PUBLISHED), **betas, clip=10.0)
+    torch.testing.assert_close(loss, one(math.log(1 + math.exp(0.55)))[0])
+    torch.testing.assert_close(quantities["margin"], one(-0.55)[0])
+    torch.testing.assert_close(quantities["pair_weight"], one(1 / (1 + math.exp(-0.55)))[0])
+    assert quantities["accuracy"].item() == 0.0
+    torch.testing.assert_close(quantities["delta_te"], one(23.0)[0])
+
+
+@given(pair_log_probs(6), BETAS, BETAS, st.floats(0.5, 300.0))
+def test_clipped_loss_agrees_with_the_reference(terms, beta_reference, beta_teacher, clip):
+    pw, pl, rw, rl, tw, tl = (term.tolist() for term in terms)
+    given_to_both = {"beta_reference": beta_reference, "beta_teacher": beta_teacher, "clip": clip}
+    expected = [
+        references.clipped_dadpo((pw[i], pl[i]), (rw[i], rl[i]), (tw[i], tl[i]), **given_to_both)
+        for i in range(len(pw))
+    ]
+    loss = dadpo_loss(*terms, **given_to_both)
+    torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64), rtol=1e-9, atol=1e-9)
+
+
+@given(pair_log_probs(6), BETAS, BETAS)
+def test_a_clip_that_no_pair_reaches_changes_nothing(terms, beta_reference, beta_teacher):
+    betas = {"beta_reference": beta_reference, "beta_teacher": beta_teacher}
+    torch.testing.assert_close(
+        dadpo_loss(*terms, **betas, clip=2000.0), dadpo_loss(*terms, **betas), rtol=1e-9, atol=1e-9
+    )
+    plain, clipped = dadpo_quantities(*terms, **betas), dadpo_quantities(*terms, **betas, clip=2000.0)
+    torch.testing.assert_close(clipped["margin"], plain["margin"], rtol=1e-9, atol=1e-9)
+
+
+@given(pair_log_probs(6), BETAS, BETAS)
+def test_a_clip_of_next_to_nothing_is_dpo_at_both_betas(terms, beta_reference, beta_teacher):
+    loss = dadpo_loss(*terms, beta_reference=beta_reference, beta_teacher=beta_teacher, clip=1e-12)
+    expected = dpo_loss(*terms[:4], beta=beta_reference + beta_teacher)
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_a_clip_without_the_teacher_is_not_read():
+    terms = [*one(-20, -18, -22, -17), *one(math.nan, math.nan)]
+    expected = dpo_loss(*terms[:4], beta=0.1)
+    assert torch.equal(dadpo_loss(*terms, beta_reference=0.1, beta_teacher=0.0, clip=5.0), expected)
+    assert dadpo_quantities(*terms, beta_reference=0.1, beta_teacher=0.0, clip=5.0)["margin"].isfinite()
+
+
+def test_a_teacher_that_rules_an_answer_out_is_cut_to_a_finite_offset():
+    """delta_te = +inf counts as 5: M = 0.2 * 3 - 0.1 * 5 = 0.1."""
+    terms = one(-20, -18, -22, -17, -12, -math.inf)
+    quantities = dadpo_quantities(*terms, clip=5.0)
+    torch.testing.assert_close(dadpo_loss(*terms, clip=5.0), one(math.log(1 + math.exp(-0.1)))[0])
+    torch.testing.assert_close(quantities["margin"], one(0.1)[0])
+
+
+def test_clipped_gradient_is_that_of_finite_differences():
+    generator = torch.manual_seed(13)
+    terms = [torch.randn(4, dtype=torch.float64, generator=generator) * 3 for _ in range(6)]
+    policy = [term.requires_grad_() for term in terms[:2]]
+    assert torch.autograd.gradcheck(
+        lambda w, r: dadpo_loss(w, r, *terms[2:], beta_reference=0.3, beta_teacher=0.8, clip=2.0), policy
+    )
+
+
+@pytest.mark.parametrize("function", [dadpo_loss, dadpo_quantities])
+@pytest.mark.parametrize("clip", [0.0, -1.0, math.nan, math.inf])
+def test_a_clip_must_be_positive(function, clip):
+    with pytest.raises(RecipeError, match=f"clip is {clip}\nwhy: it bounds the size of delta_te"):
+        function(*one(*PUBLISHED), clip=clip)
+
+
+def test_length_normalised_known_answer():
+    """-12 nats over 4 tokens; an answer without tokens has log-prob 0."""
+    values = length_normalised(torch.tensor([-12.0, 0.0], dtype=torch.bfloat16), torch.tensor([4, 0]))
+    assert values.dtype == torch.float32
+    torch.testing.assert_close(values, torch.tensor([-3.0, 0.0]))
+
+
+def test_the_guards_are_off_where_a_recipe_says_nothing():
+    assert (DadpoSettings().clip, DadpoSettings().length_normalised) == (None, False)

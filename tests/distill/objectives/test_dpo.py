@@ -10,7 +10,7 @@ from distill.objectives import DpoSettings, dpo_loss, dpo_quantities
 from distill.objectives.dpo import log_ratio, log_ratio_difference, mean_nll, reward_quantities
 from distill.settings import validated
 from tests import references
-from tests.strategies import pair_log_probs
+from tests.strategies import pair_log_probs, tensors
 
 BETAS = st.floats(1e-3, 2.0)
 
@@ -176,3 +176,61 @@ def test_loss_refuses_label_smoothing_out_of_range(label_smoothing):
 def test_settings_refuse_what_the_loss_would(values, message):
     with pytest.raises(RecipeError, match=message):
         validated(DpoSettings, values, source="recipe")
+
+
+F_DIVERGENCES = [("reverse_kl", 0.5), ("forward_kl", 0.5), ("jensen_shannon", 0.5), ("alpha", 0.3)]
+f_divergences = pytest.mark.parametrize(("divergence", "alpha"), F_DIVERGENCES)
+
+
+@f_divergences
+def test_f_dpo_known_answer(divergence, alpha):
+    """Ratios u = 2 and 1/2. f' of both: ln 2, -ln 2; 1/2, -1; ln 4/3, ln 2/3; (1 - 2^-.3)/.3, (1 - 2^.3)/.3."""
+    margins = {
+        "reverse_kl": 2 * math.log(2),
+        "forward_kl": 1.5,
+        "jensen_shannon": math.log(2),
+        "alpha": (2**0.3 - 2**-0.3) / 0.3,
+    }
+    terms = one(math.log(2) - 5, -math.log(2) - 7, -5, -7)
+    loss = dpo_loss(*terms, beta=0.4, divergence=divergence, alpha=alpha)
+    torch.testing.assert_close(loss, one(math.log(1 + math.exp(-0.4 * margins[divergence])))[0])
+    quantities = dpo_quantities(*terms, beta=0.4, divergence=divergence, alpha=alpha)
+    torch.testing.assert_close(quantities["margin"], one(0.4 * margins[divergence])[0])
+
+
+@f_divergences
+@given(tensors(4, 3, low=-20.0, high=0.0), BETAS, st.sampled_from([0.0, 0.2]))
+def test_f_dpo_agrees_with_the_reference(divergence, alpha, terms, beta, label_smoothing):
+    pw, pl, rw, rl = terms
+    loss = dpo_loss(pw, pl, rw, rl, beta=beta, label_smoothing=label_smoothing, divergence=divergence, alpha=alpha)
+    rewards = [
+        [references.f_dpo_reward(x, divergence, alpha=alpha) for x in ratio.tolist()] for ratio in (pw - rw, pl - rl)
+    ]
+    expected = [
+        references.dpo((w, r), (0.0, 0.0), beta=beta, label_smoothing=label_smoothing)
+        for w, r in zip(*rewards, strict=True)
+    ]
+    torch.testing.assert_close(loss, torch.tensor(expected, dtype=torch.float64), rtol=1e-7, atol=1e-9)
+
+
+@f_divergences
+def test_f_dpo_of_the_reference_itself_is_log_two(divergence, alpha):
+    values = one(-31.5, -7.25)
+    torch.testing.assert_close(dpo_loss(*values, *values, divergence=divergence, alpha=alpha), one(math.log(2))[0])
+
+
+@f_divergences
+def test_f_dpo_gradient_is_that_of_finite_differences(divergence, alpha):
+    generator = torch.manual_seed(12)
+    policy = [torch.randn(4, dtype=torch.float64, generator=generator, requires_grad=True) for _ in range(2)]
+    reference = [torch.randn(4, dtype=torch.float64, generator=generator) for _ in range(2)]
+    assert torch.autograd.gradcheck(
+        lambda w, r: dpo_loss(w, r, *reference, beta=0.7, label_smoothing=0.1, divergence=divergence, alpha=alpha),
+        policy,
+    )
+
+
+def test_an_alpha_that_no_divergence_reads_is_refused():
+    with pytest.raises(RecipeError, match=r"alpha is 0\.3, but divergence forward_kl does not read it"):
+        validated(DpoSettings, {"divergence": "forward_kl", "alpha": 0.3}, source="recipe")
+    assert validated(DpoSettings, {"divergence": "alpha", "alpha": 0.3}, source="recipe").alpha == 0.3

@@ -6,22 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from distill.errors import RecipeError
-from distill.numerics import log_softmax
-from distill.objectives import KdSettings, TokenDivergenceSettings, TokenTerms, divergence, pair_token_divergence
-from distill.objectives.token_divergence import answer_tokens, given_parameters, require_parameters
+from distill.objectives import KdSettings, TokenDivergenceSettings, TokenValues, pair_means
+from distill.objectives.token_divergence import counted_tokens, given_parameters, require_parameters
 from distill.settings import validated
-from tests.strategies import logits
+from tests.strategies import tensors
 
 PAIR_INDEX = torch.tensor([0, 0, 1, 1, 0])
 IS_CHOSEN = torch.tensor([True, False, True, False, False])
 
 
-def known_terms() -> TokenTerms:
-    """Teacher certain of token 0; the student gives it 1/2, 1/4, 1/8, 1/16, 1/32: KL of 1 to 5 times ln 2."""
-    share = 0.5 ** torch.arange(1, 6, dtype=torch.float64)
-    student = torch.stack([share, 1 - share], dim=-1).log()
-    teacher = torch.tensor([[1.0, 0.0]], dtype=torch.float64).log().expand(5, 2)
-    return TokenTerms(teacher, student, PAIR_INDEX, IS_CHOSEN)
+def known_values(**fields: torch.Tensor) -> TokenValues:
+    return TokenValues(torch.arange(1, 6, dtype=torch.float64), PAIR_INDEX, IS_CHOSEN, **fields)
 
 
 @pytest.mark.parametrize(
@@ -29,70 +24,58 @@ def known_terms() -> TokenTerms:
     [("both", [(1 + 2 + 5) / 3, (3 + 4) / 2]), ("chosen", [1.0, 3.0]), ("rejected", [(2 + 5) / 2, 4.0])],
 )
 def test_each_pair_gets_the_mean_over_its_own_tokens(on, expected):
-    """Tokens 0, 1, 4 are pair 0's (the first of them chosen), tokens 2, 3 pair 1's; in units of ln 2."""
-    values = pair_token_divergence(known_terms(), "forward_kl", parameters={}, num_pairs=2, on=on)
-    torch.testing.assert_close(values / math.log(2), torch.tensor(expected, dtype=torch.float64))
+    """Values 1 to 5. Tokens 0, 1, 4 are pair 0's (the first of them chosen), tokens 2, 3 pair 1's."""
+    means = pair_means(known_values(), num_pairs=2, on=on)
+    torch.testing.assert_close(means, torch.tensor(expected, dtype=torch.float64))
 
 
 def test_a_pair_without_tokens_that_count_gives_zero():
-    values = pair_token_divergence(known_terms(), "forward_kl", parameters={}, num_pairs=3)
-    assert values[2] == 0.0
+    assert pair_means(known_values(), num_pairs=3)[2] == 0.0
 
 
-@given(teacher=logits(5), student=logits(5), order=st.permutations(range(5)))
-def test_the_order_of_tokens_does_not_matter(teacher, student, order):
-    p, q = log_softmax(teacher), log_softmax(student)
+def test_tokens_that_the_teacher_says_nothing_of_are_not_divided_by():
+    """Without tokens 1 and 3: (1 + 5) / 2 and 3."""
+    told = torch.tensor([True, False, True, False, True])
+    means = pair_means(known_values(is_told=told), num_pairs=2)
+    torch.testing.assert_close(means, torch.tensor([3.0, 3.0], dtype=torch.float64))
+
+
+@given(values=tensors(5), order=st.permutations(range(5)))
+def test_the_order_of_tokens_does_not_matter(values, order):
     i = torch.tensor(order)
-    values = pair_token_divergence(TokenTerms(p, q, PAIR_INDEX, IS_CHOSEN), "skew_kl", parameters={}, num_pairs=2)
-    shuffled = pair_token_divergence(
-        TokenTerms(p[i], q[i], PAIR_INDEX[i], IS_CHOSEN[i]), "skew_kl", parameters={}, num_pairs=2
-    )
-    torch.testing.assert_close(shuffled, values)
+    means = pair_means(TokenValues(values, PAIR_INDEX, IS_CHOSEN), num_pairs=2)
+    shuffled = pair_means(TokenValues(values[i], PAIR_INDEX[i], IS_CHOSEN[i]), num_pairs=2)
+    torch.testing.assert_close(shuffled, means)
 
 
-def test_parameters_reach_the_divergence():
-    terms = known_terms()
-    values = pair_token_divergence(terms, "skew_kl", parameters={"alpha": 0.4}, num_pairs=2, on="chosen")
-    alone = divergence("skew_kl", terms.teacher_log_probs, terms.student_log_probs, alpha=0.4)
-    torch.testing.assert_close(values, alone[[0, 2]])
-
-
-@pytest.mark.parametrize("name", ["forward_kl", "reverse_kl", "jensen_shannon", "chi_squared", "alpha_beta"])
 @pytest.mark.parametrize("on", ["chosen", "rejected"])
 @pytest.mark.parametrize("rubbish", [math.nan, math.inf, -math.inf])
-def test_what_stands_at_tokens_that_do_not_count_changes_nothing(name, on, rubbish):
-    generator = torch.manual_seed(7)
-    teacher, clean = torch.randn(2, 5, 4, dtype=torch.float64, generator=generator).log_softmax(-1)
-    counted = answer_tokens(IS_CHOSEN, on)
+def test_what_stands_at_tokens_that_do_not_count_changes_nothing(on, rubbish):
+    counted = counted_tokens(IS_CHOSEN, None, on)
     results = []
     for filling in (0.0, rubbish):
-        student = torch.where(counted[:, None], clean, filling).requires_grad_()
-        terms = TokenTerms(torch.where(counted[:, None], teacher, filling), student, PAIR_INDEX, IS_CHOSEN)
-        values = pair_token_divergence(terms, name, parameters={}, num_pairs=2, on=on)
-        values.sum().backward()
-        results.append((values.detach(), student.grad))
+        values = torch.where(counted, torch.arange(1.0, 6.0), filling).requires_grad_()
+        means = pair_means(TokenValues(values, PAIR_INDEX, IS_CHOSEN), num_pairs=2, on=on)
+        means.sum().backward()
+        results.append((means.detach(), values.grad))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
     assert (results[1][1][~counted] == 0).all()
 
 
 def test_gradient_is_that_of_finite_differences():
-    generator = torch.manual_seed(8)
-    teacher = torch.randn(5, 4, dtype=torch.float64, generator=generator).log_softmax(-1)
-    student = torch.randn(5, 4, dtype=torch.float64, generator=generator, requires_grad=True)
-
-    def of_student(x: torch.Tensor) -> torch.Tensor:
-        terms = TokenTerms(teacher, log_softmax(x), PAIR_INDEX, IS_CHOSEN)
-        return pair_token_divergence(terms, "jensen_shannon", parameters={"beta": 0.3}, num_pairs=2, on="rejected")
-
-    assert torch.autograd.gradcheck(of_student, student)
+    values = torch.randn(5, dtype=torch.float64, generator=torch.manual_seed(8), requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x: pair_means(TokenValues(x, PAIR_INDEX, IS_CHOSEN), num_pairs=2, on="rejected"), values
+    )
 
 
-def test_answer_tokens_known_answer():
-    is_chosen = torch.tensor([True, False])
-    assert answer_tokens(is_chosen, "both").tolist() == [True, True]
-    assert answer_tokens(is_chosen, "chosen").tolist() == [True, False]
-    assert answer_tokens(is_chosen, "rejected").tolist() == [False, True]
+def test_counted_tokens_known_answer():
+    is_chosen, is_told = torch.tensor([True, False, False]), torch.tensor([True, True, False])
+    assert counted_tokens(is_chosen, None, "both").tolist() == [True, True, True]
+    assert counted_tokens(is_chosen, None, "chosen").tolist() == [True, False, False]
+    assert counted_tokens(is_chosen, None, "rejected").tolist() == [False, True, True]
+    assert counted_tokens(is_chosen, is_told, "rejected").tolist() == [False, True, False]
 
 
 def test_given_parameters_leaves_out_none():
@@ -111,6 +94,11 @@ def test_require_parameters_tells_pydantic_what_is_wrong():
         ({"name": "forward_kl"}, "weight is missing"),
         ({"name": "forward_kl", "weight": 0}, r"weight is 0.*must be positive"),
         ({"name": "forward_kl", "weight": 1, "alpha": 0.1}, "forward_kl has no parameter 'alpha'"),
+        (
+            {"name": "chi_squared", "weight": 1, "tier": "sampled"},
+            "tier is sampled, but chi_squared cannot be computed",
+        ),
+        ({"name": "uld", "weight": 1}, r"name is 'uld'"),
         ({"name": "skew_kl", "weight": 1, "alpha": 1.5}, r"skew_kl: alpha is 1\.5 \(a share of a mixture"),
     ],
 )
@@ -124,6 +112,14 @@ def test_token_divergence_settings_refuse(values, message):
     [
         ({"divergence": "reverse_k"}, r"divergence is 'reverse_k'.*\(did you mean reverse_kl\?\)"),
         ({"divergence": "jensen_shannon", "beta": 2}, r"jensen_shannon: beta is 2\.0"),
+        ({"divergence": "uld", "alpha": 1}, r"divergence uld has no parameter 'alpha'"),
+        (
+            {"divergence": "reverse_kl", "tier": "sampled"},
+            r"tier is sampled, but reverse_kl cannot be computed from it",
+        ),
+        ({"temperature": 2, "tier": "top-k"}, r"tier is top-k, but forward_kl at temperature 2 cannot"),
+        ({"temperature": 0}, r"temperature is 0.*must be positive"),
+        ({"tier": "scores"}, r"tier is 'scores'"),
         ({"on": "teacher"}, r"on is 'teacher'.*'chosen', 'rejected' or 'both'"),
     ],
 )
