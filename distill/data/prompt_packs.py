@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from distill.data.sequences import TokenizedConversation
 from distill.errors import DataError
 
 PADDING = -1
@@ -81,6 +82,54 @@ class PackedBatch:
         )
 
 
+@dataclass(frozen=True)
+class PackItem:
+    """What a row holds of one group or dialogue: a token, its position id and its branch at each place.
+
+    `sources` are the places, counted from the item's first, that predict `target_ids`; `lengths` says how many of
+    these are of each completion.
+    """
+
+    input_ids: Sequence[int]
+    position_ids: Sequence[int]
+    branch_ids: Sequence[int]
+    sources: Sequence[int]
+    target_ids: Sequence[int]
+    lengths: tuple[int, ...]
+
+
+def group_item(group: PromptGroup) -> PackItem:
+    """A prompt with its completions, the prompt once."""
+    return PackItem(
+        _inputs(group),
+        _positions(group),
+        _branches(group),
+        _sources(group),
+        list(chain(*group.completions)),
+        tuple(len(completion) for completion in group.completions),
+    )
+
+
+def dialogue_item(conversation: TokenizedConversation) -> PackItem:
+    """A whole dialogue, without what follows its last completion token, which nothing needs to read.
+
+    Raises:
+        DataError: it has no completion token after its first.
+    """
+    targets = [place for place, counts in enumerate(conversation.completion_mask) if counts and place > 0]
+    if not targets:
+        raise DataError(f"row {conversation.id} has no completion token", why="the loss would count nothing")
+    width = targets[-1]
+    return PackItem(
+        conversation.input_ids[:width],
+        range(width),
+        [0] * width,
+        [place - 1 for place in targets],
+        [conversation.input_ids[place] for place in targets],
+        (len(targets),),
+    )
+
+
 def pack_groups(groups: Sequence[PromptGroup], *, pad_id: int, pack_tokens: int | None = None) -> PackedBatch:
     """Lays groups out in rows: one group a row, or as many as fit into `pack_tokens` positions.
 
@@ -89,25 +138,45 @@ def pack_groups(groups: Sequence[PromptGroup], *, pad_id: int, pack_tokens: int 
     Raises:
         DataError: there are no groups, or one has an empty prompt, no completion or an empty completion.
     """
-    if not groups:
-        raise DataError("a batch of no groups", why="there is nothing to pack")
     for number, group in enumerate(groups):
         _check(group, number)
-    sizes = [group.num_positions for group in groups]
+    return pack_items([group_item(group) for group in groups], pad_id=pad_id, pack_tokens=pack_tokens)
+
+
+def pack_items(items: Sequence[PackItem], *, pad_id: int, pack_tokens: int | None = None) -> PackedBatch:
+    """The same of items that are laid out already.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not items:
+        raise DataError("a batch of no groups", why="there is nothing to pack")
+    sizes = [len(item.input_ids) for item in items]
     rows = rows_of(sizes, capacity=0 if pack_tokens is None else pack_tokens)
     rows.sort(key=lambda row: -sum(sizes[number] for number in row))
     width = sum(sizes[number] for number in rows[0])
     starts = _starts(rows, sizes, width=width)
-    sources = [_source_index(group, start) for group, start in zip(groups, starts, strict=True)]
+    sources = chain(*([start + place for place in item.sources] for item, start in zip(items, starts, strict=True)))
     return PackedBatch(
-        _filled([list(chain(*(_inputs(groups[number]) for number in row))) for row in rows], width, pad_id),
-        _filled([list(chain(*(_positions(groups[number]) for number in row))) for row in rows], width, 0),
+        _filled([list(chain(*(items[number].input_ids for number in row))) for row in rows], width, pad_id),
+        _filled([list(chain(*(items[number].position_ids for number in row))) for row in rows], width, 0),
         _filled([list(chain(*([k] * sizes[n] for k, n in enumerate(row)))) for row in rows], width, PADDING),
-        _filled([list(chain(*(_branches(groups[number]) for number in row))) for row in rows], width, PADDING),
-        torch.tensor(list(chain(*sources)), dtype=torch.int64),
-        torch.tensor([token for group in groups for ids in group.completions for token in ids], dtype=torch.int64),
-        tuple(len(completion) for group in groups for completion in group.completions),
+        _filled([list(chain(*(items[number].branch_ids for number in row))) for row in rows], width, PADDING),
+        torch.tensor(list(sources), dtype=torch.int64),
+        torch.tensor(list(chain(*(item.target_ids for item in items))), dtype=torch.int64),
+        tuple(chain(*(item.lengths for item in items))),
     )
+
+
+def runs_of(batch: PackedBatch) -> Int[Tensor, "runs 2"]:
+    """(branch, length) of the runs of a batch of one row: a prompt's is 0, its completions' 1, 2, ...
+
+    A completion of one token, which no position reads, has no run.
+    """
+    assert len(batch.input_ids) == 1, "runs are those of one row"
+    places = torch.stack([batch.group_ids[0], batch.branch_ids[0]], dim=1)
+    runs, lengths = torch.unique_consecutive(places, dim=0, return_counts=True)
+    return torch.stack([runs[:, 1], lengths], dim=1)
 
 
 def rows_of(sizes: Sequence[int], *, capacity: int) -> list[list[int]]:
@@ -151,8 +220,8 @@ def _branches(group: PromptGroup) -> list[int]:
     return [*([0] * len(group.prompt_ids)), *chain(*branches)]
 
 
-def _source_index(group: PromptGroup, start: int) -> list[int]:
-    last_of_prompt = start + len(group.prompt_ids) - 1
+def _sources(group: PromptGroup) -> list[int]:
+    last_of_prompt = len(group.prompt_ids) - 1
     index: list[int] = []
     at = last_of_prompt + 1
     for completion in group.completions:

@@ -60,14 +60,32 @@ class TransformersGenerator:
         self, prompts: Sequence[Sequence[int]], settings: SamplingSettings, *, seed: int
     ) -> list[list[int]]:
         """Token ids of the answers to tokenized prompts, the end token included where one was reached."""
+        draws = prompt_draws(prompts, num_draws=settings.max_new_tokens, seed=seed)
+        return self.answer_ids(prompts, settings, draws=draws)
+
+    def answer_ids(
+        self,
+        prompts: Sequence[Sequence[int]],
+        settings: SamplingSettings,
+        *,
+        draws: Float[Tensor, "batch sequence"],
+        num_token_ids: int | None = None,
+    ) -> list[list[int]]:
+        """The same with given draws.
+
+        Args:
+            prompts: tokenized.
+            settings: temperature, cuts, and the longest answer.
+            draws: from `prompt_draws`, a row for each prompt.
+            num_token_ids: ids from this one on, a head's padding, are never drawn; None: all may be.
+        """
         was_training = self._model.training
         self._model.eval()
-        draws = prompt_draws(prompts, num_draws=settings.max_new_tokens, seed=seed)
         by_length = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
         answers: list[list[int]] = [[] for _ in prompts]
         for start in range(0, len(by_length), settings.batch_size):
             rows = by_length[start : start + settings.batch_size]
-            batch = self._answer_batch([prompts[row] for row in rows], draws[rows], settings)
+            batch = self._answer_batch([prompts[row] for row in rows], draws[rows], settings, num_token_ids)
             for row, answer in zip(rows, batch, strict=True):
                 answers[row] = answer
         self._model.train(was_training)
@@ -75,13 +93,17 @@ class TransformersGenerator:
 
     @torch.inference_mode()
     def _answer_batch(
-        self, prompts: list[Sequence[int]], draws: Float[Tensor, "batch sequence"], settings: SamplingSettings
+        self,
+        prompts: list[Sequence[int]],
+        draws: Float[Tensor, "batch sequence"],
+        settings: SamplingSettings,
+        num_token_ids: int | None,
     ) -> list[list[int]]:
         batch = RunningBatch.start(prompts, model=self._model)
         draws, ends = draws.to(self._model.device), self._end_ids.to(self._model.device)
         answers: list[list[int]] = [[] for _ in prompts]
         for step in range(settings.max_new_tokens):
-            tokens = next_tokens(batch.logits, draws[batch.rows, step], settings=settings)
+            tokens = next_tokens(batch.logits[:, :num_token_ids], draws[batch.rows, step], settings=settings)
             _append(answers, batch, tokens)
             batch.is_finished |= torch.isin(tokens, ends)
             if step + 1 == settings.max_new_tokens or bool(batch.is_finished.all()):

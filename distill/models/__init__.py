@@ -1,10 +1,18 @@
 """One face for every causal language model, through transformers."""
 
-from distill.models.adapters import LanguageModel, LoraSettings, add_lora, without_adapters
+from distill.models.adapters import (
+    LanguageModel,
+    LoraSettings,
+    add_lora,
+    has_adapters,
+    let_adapters_learn,
+    without_adapters,
+)
+from distill.models.distributed import is_partitioned
 from distill.models.head import final_hidden_states, output_head
 from distill.models.load import DTYPES, DtypeName, LoadedModel, load_model, model_fingerprint, resolved_device
 from distill.models.prune import PruneSettings, prune
-from distill.models.quantized import Quantization, is_quantized
+from distill.models.quantized import Quantization, is_quantized, quantization_of
 from distill.models.quiet import name_deepspeed_accelerator
 from distill.models.save import folder_size_bytes, save_model, save_tokenizer
 from distill.models.scratch import ScratchSettings, new_model
@@ -35,7 +43,10 @@ __all__ = [
     "final_hidden_states",
     "find_source",
     "folder_size_bytes",
+    "has_adapters",
+    "is_partitioned",
     "is_quantized",
+    "let_adapters_learn",
     "load",
     "load_model",
     "load_tokenizer",
@@ -44,6 +55,7 @@ __all__ = [
     "new_model",
     "output_head",
     "prune",
+    "quantization_of",
     "resolved_device",
     "same_vocabulary",
     "save_model",

@@ -63,6 +63,17 @@ def add_lora(model: "PreTrainedModel", settings: LoraSettings, *, seed: int) -> 
         ) from error
 
 
+def has_adapters(model: LanguageModel) -> bool:
+    """Whether the model is a base with LoRA adapters."""
+    return without_adapters(model) is not model
+
+
+def let_adapters_learn(model: LanguageModel) -> None:
+    """Adapters that were loaded learn on where they stand; a model without any stays as it is."""
+    if has_adapters(model):
+        cast("PeftModel", model).set_adapter("default")
+
+
 def without_adapters(model: LanguageModel) -> "PreTrainedModel":
     """The transformers model itself; adapters injected into its layers stay active."""
     # Adapters are peft's, so it is imported already where a model has any; importing it takes seconds.

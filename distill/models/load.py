@@ -22,7 +22,15 @@ from distill.models.distributed import (
     with_gathering_hooks,
     with_head_in_reach,
 )
-from distill.models.quantized import Quantization, is_quantized, keep_weights_as_loaded, quantization_config
+from distill.models.quantized import (
+    Quantization,
+    computing_in,
+    dequantized,
+    is_quantized,
+    keep_weights_as_loaded,
+    quantization_config,
+    recorded_base,
+)
 from distill.models.quiet import quietly
 from distill.models.source import ModelSource, adapter_base, find_source
 from distill.models.stopping import set_special_ids
@@ -61,8 +69,11 @@ def load_model(
     revision: str | None = None,
     chat_template: Path | None = None,
     placement: Placement = "one-device",
+    dequantizes: bool = False,
 ) -> LoadedModel:
     """Loads a chat model in evaluation mode, ready to generate; no code from the folder ever runs.
+
+    Adapters that were trained on a quantized base are loaded onto that base, quantized as it was then.
 
     Args:
         folder_or_id: a model folder, a folder of LoRA adapters, a .gguf file, `embedded`, or a hub id.
@@ -72,6 +83,7 @@ def load_model(
         revision: of a hub id.
         chat_template: a jinja file in place of the tokenizer's own template.
         placement: over which devices the weights are spread; other than on one device, `device` is not read.
+        dequantizes: 4-bit weights become plain ones of the same numbers, for what cannot be done with packed ones.
 
     Raises:
         ModelError: the model is missing, damaged, pickled, has no tokenizer or chat template, or cannot be built.
@@ -79,12 +91,17 @@ def load_model(
     source = find_source(folder_or_id, revision=revision)
     require_loadable(placement, kind=source.kind, quantization=quantization)
     base = _base_of(source)
+    quantization, held_dtype = _as_trained_on(source, quantization, dtype=dtype)
     tokenizer = load_tokenizer(source.folder, chat_template=chat_template)
     require_chat_template(tokenizer, source.folder)
     if placement == "one-device":
-        whole = _build(base, dtype=dtype, device=resolved_device(device), quantization=quantization)
+        whole = _build(base, dtype=held_dtype, device=resolved_device(device), quantization=quantization)
     else:
-        whole = _spread(base, dtype=dtype, quantization=quantization, placement=placement)
+        whole = _spread(base, dtype=held_dtype, quantization=quantization, placement=placement)
+    if dequantizes and is_quantized(whole):
+        whole = dequantized(whole, DTYPES[dtype])
+    elif held_dtype != dtype:
+        whole = computing_in(whole, DTYPES[dtype])
     set_special_ids(whole, tokenizer)
     model = whole if base is source else _with_adapters(whole, source, base)
     made_of = _made_of(source, dtype=dtype, quantization=quantization, chat_template=chat_template)
@@ -108,8 +125,11 @@ def model_fingerprint(
     return _made_of(source, dtype=dtype, quantization=quantization, chat_template=chat_template)
 
 
-def _made_of(source: ModelSource, *, dtype: str, quantization: str | None, chat_template: Path | None) -> str:
+def _made_of(
+    source: ModelSource, *, dtype: DtypeName, quantization: Quantization | None, chat_template: Path | None
+) -> str:
     base = _base_of(source)
+    quantization, _ = _as_trained_on(source, quantization, dtype=dtype)
     made_of = fingerprint([base.fingerprint, dtype, quantization])
     if base is not source:
         made_of = fingerprint([made_of, source.fingerprint])
@@ -134,6 +154,27 @@ def _base_of(source: ModelSource) -> ModelSource:
             fix=f"merge {base.name} first (distill export MODEL --formats safetensors)",
         )
     return base
+
+
+def _as_trained_on(
+    source: ModelSource, quantization: Quantization | None, *, dtype: DtypeName
+) -> tuple[Quantization | None, DtypeName]:
+    """The format that adapters were trained on and the dtype it was made from; of other models what is asked for.
+
+    Raises:
+        ModelError: another format is asked for than adapters were trained on.
+    """
+    recorded = recorded_base(source.folder) if source.kind == "adapter" else None
+    if recorded is None:
+        return quantization, dtype
+    if quantization not in (None, recorded.quantization):
+        raise ModelError(
+            f"quantization is {quantization}, and {source.folder} holds adapters trained on {recorded.quantization}",
+            why="they mend the errors of that format, not of another",
+            fix=f"quantization={recorded.quantization}, or merge them first (distill export MODEL --formats"
+            " safetensors)",
+        )
+    return recorded.quantization, recorded.dtype
 
 
 def resolved_device(device: str) -> str:
@@ -174,7 +215,7 @@ def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quanti
 
 
 def _spread(
-    source: ModelSource, *, dtype: str, quantization: Quantization | None, placement: Placement
+    source: ModelSource, *, dtype: DtypeName, quantization: Quantization | None, placement: Placement
 ) -> "PreTrainedModel":
     """The model over several devices, or over the ranks of a launcher."""
     if not is_partitioned(placement):

@@ -4,18 +4,30 @@ import logging
 from typing import Any, Literal, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from distill.data.prompt_packs import PackedBatch, PromptGroup, pack_groups
+from distill.data.prompt_packs import PackedBatch, PromptGroup, pack_groups, runs_of
 from distill.models.adapters import LanguageModel, without_adapters
 from distill.models.distributed import input_device
 from distill.models.head import PROBE_TOLERANCE, backbone
+from distill.models.packed_attention import (
+    NAME,
+    Attention,
+    as_mask,
+    attend_by_runs,
+    packed_attention,
+    restored_attention,
+)
+from distill.models.packed_flex import NAME as FLEX_NAME
+from distill.models.packed_flex import agrees_with_runs, flex_attention_by_runs
 
 log = logging.getLogger(__name__)
 
 MaskForm = Literal["one", "by_layer_type"]
 """How a decoder takes prepared masks: one for all its layers, or one for each of its layer types."""
+PackForm = Literal["by_runs"] | MaskForm
+"""How a student takes packed rows: run by run in one row without padding (`packed_attention`), or by masks."""
 
 _REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
 _SHORT = 6
@@ -32,24 +44,38 @@ def packed_hidden_states(
         batch: rows of groups; with `form` None each row must hold one prompt with one completion.
         form: from `mask_form`.
     """
-    assert form is not None or not batch.is_branched, "a model without a mask form reads one sequence a row"
-    decoder = backbone(model)
-    device = input_device(model)
-    mask: Any = torch.ones(batch.input_ids.shape, dtype=torch.int64, device=device)
     is_branched = batch.is_branched
-    batch = batch.to(device)
-    if is_branched:
-        assert form is not None
+    assert form is not None or not is_branched, "a model without a mask form reads one sequence a row"
+    return packed_states(model, batch.to(input_device(model)), form=form if is_branched else None)
+
+
+def packed_states(
+    model: LanguageModel, batch: PackedBatch, *, form: PackForm | None, runs: Int[Tensor, "runs 2"] | None = None
+) -> Float[Tensor, "tokens hidden"]:
+    """The same with gradients, of a batch that is where the model computes.
+
+    Args:
+        model: any causal language model.
+        batch: rows of groups.
+        form: None where no row holds more than one prompt with one completion.
+        runs: of the batch's one row, on the CPU, for the form `by_runs`.
+    """
+    mask: Any
+    if form is None:
+        # A plain causal mask is enough: padding stands on the right, where no token sees it.
+        mask = torch.ones_like(batch.input_ids)
+    elif form == "by_runs":
+        assert runs is not None, "a row that is read run by run comes with its runs"
+        mask = as_mask(runs)
+    else:
         mask = _masks(model, batch, form=form)
-    # Without branches a plain causal mask is enough: padding stands on the right, where no token sees it.
-    outputs = decoder(
-        input_ids=batch.input_ids, attention_mask=mask, position_ids=_positions(batch, is_branched), use_cache=False
-    )
+    positions = _positions(batch, form is not None)
+    outputs = backbone(model)(input_ids=batch.input_ids, attention_mask=mask, position_ids=positions, use_cache=False)
     states = cast(Tensor, outputs.last_hidden_state)
     return states.flatten(0, 1)[batch.source_index.to(states.device)]
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def mask_form(model: LanguageModel, *, longest: int) -> MaskForm | None:
     """How `model` takes packed rows, found by comparing them with plain ones on a few tokens; None: it does not.
 
@@ -57,31 +83,92 @@ def mask_form(model: LanguageModel, *, longest: int) -> MaskForm | None:
         model: in evaluation mode.
         longest: tokens of the longest sequence to come; where it exceeds a sliding window, so does the probe.
     """
-    config = without_adapters(model).config.get_text_config(decoder=True)
-    window = _window(model)
-    length = _SHORT if window is None else min(max(longest, _SHORT), window + _SHORT)
-    groups = _probe(length, vocab_size=int(config.vocab_size))
-    alone = [PromptGroup(group.prompt_ids, (completion,)) for group in groups for completion in group.completions]
-    expected = packed_hidden_states(model, pack_groups(alone, pad_id=0), form=None)
-    packed = pack_groups(groups, pad_id=0, pack_tokens=sum(group.num_positions for group in groups))
-    problem = ""
-    for form in cast(tuple[MaskForm, ...], ("by_layer_type", "one")):
-        if form == "by_layer_type" and not _layer_types(model):
-            continue
+    forms: tuple[MaskForm, ...] = ("by_layer_type", "one") if _layer_types(model) else ("one",)
+    probe = _Probe.of(model, longest=longest)
+    for form in forms:
+        if probe.is_passed(model, form):
+            return form
+    kind = without_adapters(model).config.model_type
+    log.info("%s reads each prompt once per completion: it takes no packed rows (%s)", kind, probe.problem)
+    return None
+
+
+@torch.no_grad()
+def pack_form(model: LanguageModel, *, longest: int) -> PackForm | None:
+    """How `model` takes packed rows best, run by run where it can; it attends by runs from then on if so.
+
+    Args:
+        model: in evaluation mode.
+        longest: tokens of the longest sequence to come; where it exceeds a sliding window, so does the probe.
+    """
+    probe = _Probe.of(model, longest=longest)
+    for name, attend in _ways(model):
+        with restored_attention(model) as keep:
+            try:
+                attend_by_runs(model, name=name, attend=attend)
+            except _REFUSALS as error:
+                log.info("packed rows do not go through %s: %s", name, error)
+            else:
+                if probe.is_passed(model, "by_runs"):
+                    keep()
+                    return "by_runs"
+                log.info("packed rows do not go through %s: %s", name, probe.problem)
+    log.info("packed rows are padded")
+    return mask_form(model, longest=longest)
+
+
+def _ways(model: LanguageModel) -> list[tuple[str, Attention]]:
+    """How a row may be read run by run, best first: on a GPU in one kernel, if that proves itself there."""
+    ways: list[tuple[str, Attention]] = [(NAME, packed_attention)]
+    device, config = input_device(model), without_adapters(model).config.get_text_config(decoder=True)
+    if device.type != "cuda":
+        return ways
+    num_heads = int(config.num_attention_heads)
+    head_size = int(getattr(config, "head_dim", None) or config.hidden_size // num_heads)
+    num_key_heads = int(getattr(config, "num_key_value_heads", None) or num_heads)
+    dtype = without_adapters(model).dtype
+    try:
+        is_sound = agrees_with_runs(
+            num_heads=num_heads, num_key_heads=num_key_heads, head_size=head_size, dtype=dtype, device=device
+        )
+    except _REFUSALS as error:
+        log.info("FlexAttention does not run here (%s): packed rows are read run by run", error)
+        return ways
+    return [(FLEX_NAME, flex_attention_by_runs), *ways] if is_sound else ways
+
+
+class _Probe:
+    """A few packed tokens, and what the model says about them read plainly, one completion a row."""
+
+    def __init__(self, packed: PackedBatch, expected: Tensor) -> None:
+        self.packed, self.expected, self.problem = packed, expected, ""
+
+    @staticmethod
+    def of(model: LanguageModel, *, longest: int) -> "_Probe":
+        """Two groups that branch; one exceeds the model's sliding window if sequences to come do."""
+        config = without_adapters(model).config.get_text_config(decoder=True)
+        window = _window(model)
+        length = _SHORT if window is None else min(max(longest, _SHORT), window + _SHORT)
+        groups = _probe(length, vocab_size=int(config.vocab_size))
+        alone = [PromptGroup(group.prompt_ids, (completion,)) for group in groups for completion in group.completions]
+        plain = pack_groups(alone, pad_id=0).to(input_device(model))
+        packed = pack_groups(groups, pad_id=0, pack_tokens=sum(group.num_positions for group in groups))
+        return _Probe(packed, packed_states(model, plain, form=None))
+
+    def is_passed(self, model: LanguageModel, form: PackForm) -> bool:
+        """Whether packed rows of this form say the same; `problem` tells why not."""
+        runs = runs_of(self.packed) if form == "by_runs" else None
         try:
-            found = packed_hidden_states(model, packed, form=form)
+            found = packed_states(model, self.packed.to(input_device(model)), form=form, runs=runs)
         except torch.OutOfMemoryError:
             raise
         except _REFUSALS as error:
-            problem = f"{type(error).__name__}: {error}"
-            continue
-        tolerance = PROBE_TOLERANCE if expected.dtype == torch.float32 else 0.05
-        difference = (found - expected).abs().max().item()
-        if difference <= tolerance * max(1.0, expected.abs().max().item()):
-            return form
-        problem = f"its hidden states differ by {difference:.3g}"
-    log.info("%s reads each prompt once per completion: it takes no packed rows (%s)", config.model_type, problem)
-    return None
+            self.problem = f"{type(error).__name__}: {error}"
+            return False
+        tolerance = PROBE_TOLERANCE if self.expected.dtype == torch.float32 else 0.05
+        difference = (found - self.expected).abs().max().item()
+        self.problem = f"its hidden states differ by {difference:.3g}"
+        return bool(difference <= tolerance * max(1.0, self.expected.abs().max().item()))
 
 
 def _masks(model: LanguageModel, batch: PackedBatch, *, form: MaskForm) -> Tensor | dict[str, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from distill.files import replacing_folder
 from distill.models.adapters import LanguageModel
+from distill.models.quantized import record_base
 from distill.models.quiet import quietly
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def save_model(
 ) -> None:
     """Writes weights (safetensors), configurations, tokenizer and chat template to `folder`.
 
-    A model with adapters saves the adapters alone, with the path of their base.
+    A model with adapters saves the adapters alone, with the path of their base and how it was quantized.
 
     Args:
         model: what to save; unchanged afterwards.
@@ -45,6 +46,7 @@ def save_model(
             model.save_pretrained(str(partial), state_dict=weights)
         if dtype is not None:
             _say_dtype(partial / "config.json", dtype)
+        record_base(model, partial)
         save_tokenizer(tokenizer, partial)
         for path in partial.rglob("*"):
             if path.is_file():

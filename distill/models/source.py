@@ -15,7 +15,7 @@ EMBEDDED = "embedded"
 _WEIGHTS = "*.safetensors"
 _DOWNLOADED = ["*.json", _WEIGHTS, "*.jinja", "*.model", "*.txt"]
 _PICKLED = ("pytorch_model*.bin", "*.pt", "*.pth", "adapter_model.bin")
-_HASHED = ("config.json", "adapter_config.json", "*.safetensors", "*.gguf")
+_HASHED = ("config.json", "adapter_config.json", "quantized_base.json", "*.safetensors", "*.gguf")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from distill.data.prompt_packs import PromptGroup, pack_groups, rows_of
+from distill.data.prompt_packs import PromptGroup, dialogue_item, group_item, pack_groups, pack_items, rows_of, runs_of
+from distill.data.sequences import TokenizedConversation
 from distill.errors import DataError
 
 ids = st.lists(st.integers(1, 9), min_size=1, max_size=5).map(tuple)
@@ -111,3 +112,39 @@ def test_a_batch_moves_with_all_its_tensors():
     tensors = (batch.input_ids, batch.position_ids, batch.group_ids, batch.branch_ids, batch.source_index)
     assert {tensor.device.type for tensor in (*tensors, batch.target_ids)} == {"meta"}
     assert batch.target_ids.dtype == torch.int64
+
+
+def test_known_row_of_a_dialogue():
+    """Tokens 3 and 4 of five count: places 2 and 3 predict them; the last token is a target only."""
+    item = dialogue_item(TokenizedConversation("a", (5, 6, 7, 8, 9), (False, False, False, True, True)))
+    batch = pack_items([item], pad_id=0)
+    assert batch.input_ids.tolist() == [[5, 6, 7, 8]]
+    assert batch.position_ids.tolist() == [[0, 1, 2, 3]]
+    assert batch.source_index.tolist() == [2, 3]
+    assert batch.target_ids.tolist() == [8, 9]
+    assert batch.lengths == (2,)
+
+
+def test_what_follows_a_dialogues_last_completion_is_not_read():
+    item = dialogue_item(TokenizedConversation("a", (5, 6, 7, 8, 9), (True, True, False, False, False)))
+    assert list(item.input_ids) == [5]
+    assert list(item.target_ids) == [6]
+
+
+def test_a_dialogue_without_completions_is_refused():
+    with pytest.raises(DataError, match="row a has no completion token"):
+        dialogue_item(TokenizedConversation("a", (5, 6), (True, False)))
+
+
+def test_dialogues_and_groups_share_a_row():
+    dialogue = dialogue_item(TokenizedConversation("a", (7, 8), (False, True)))
+    group = group_item(PromptGroup((1, 2), ((3, 4), (5, 6, 9))))
+    batch = pack_items([dialogue, group, dialogue], pad_id=0, pack_tokens=7)
+    assert batch.input_ids.tolist() == [[7, 1, 2, 3, 5, 6, 7]]
+    assert batch.lengths == (1, 2, 3, 1)
+    assert runs_of(batch).tolist() == [[0, 1], [0, 2], [1, 1], [2, 2], [0, 1]]
+
+
+def test_a_completion_of_one_token_has_no_run():
+    batch = pack_groups([PromptGroup((1, 2), ((3,), (4, 5))), PromptGroup((6,), ((7,),))], pad_id=0, pack_tokens=9)
+    assert runs_of(batch).tolist() == [[0, 2], [2, 1], [0, 1]]

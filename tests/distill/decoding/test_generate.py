@@ -3,6 +3,7 @@ import torch
 
 from distill.data import Message, render_prompt
 from distill.decoding import SamplingSettings, TransformersGenerator
+from distill.decoding.sampling import prompt_draws
 
 GREEDY = SamplingSettings(temperature=0, max_new_tokens=12, batch_size=4)
 SAMPLED = SamplingSettings(temperature=1.0, top_p=0.95, top_k=50, max_new_tokens=12, batch_size=4)
@@ -64,3 +65,13 @@ def test_a_model_in_training_is_left_in_training(loaded, generator):
     generator.generate([[Message("user", "hi")]], GREEDY, seed=0)
     assert loaded.model.training
     loaded.model.eval()
+
+
+def test_ids_beyond_those_that_may_be_drawn_are_not_drawn(loaded, generator, prompts):
+    rendered = [render_prompt(loaded.tokenizer, prompt) for prompt in prompts]
+    draws = prompt_draws(rendered, num_draws=SAMPLED.max_new_tokens, seed=1)
+    free = generator.answer_ids(rendered, SAMPLED, draws=draws)
+    assert free == generator.generate_ids(rendered, SAMPLED, seed=1)
+    assert max(token for answer in free for token in answer) >= 40
+    bound = generator.answer_ids(rendered, SAMPLED, draws=draws, num_token_ids=40)
+    assert max(token for answer in bound for token in answer) < 40

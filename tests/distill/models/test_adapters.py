@@ -4,7 +4,15 @@ import pytest
 import torch
 
 from distill.errors import ModelError, RecipeError
-from distill.models import LoraSettings, add_lora, load_model, save_model, without_adapters
+from distill.models import (
+    LoraSettings,
+    add_lora,
+    has_adapters,
+    let_adapters_learn,
+    load_model,
+    save_model,
+    without_adapters,
+)
 from distill.settings import validated
 
 IDS = torch.tensor([[5, 6, 7, 8]])
@@ -46,6 +54,18 @@ def test_adapters_come_back_from_disk_with_their_base(saved, tmp_path):
     again = load_model(tmp_path / "adapters")
     torch.testing.assert_close(again.model(IDS).logits, model(IDS).logits)
     assert again.fingerprint != loaded.fingerprint
+    assert has_adapters(again.model)
+    assert not any(parameter.requires_grad for parameter in again.model.parameters())
+    let_adapters_learn(again.model)
+    learns = {name for name, parameter in again.model.named_parameters() if parameter.requires_grad}
+    assert learns == {name for name, parameter in again.model.named_parameters() if "lora_" in name}
+
+
+def test_of_a_model_without_adapters_nothing_changes(family_model):
+    model = family_model("llama").requires_grad_(False)
+    let_adapters_learn(model)
+    assert not has_adapters(model)
+    assert not any(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_equal_seeds_give_equal_adapters_whatever_was_drawn_before(family_model):

@@ -4,9 +4,9 @@ import pytest
 import torch
 import transformers
 
-from distill.data.prompt_packs import PromptGroup, pack_groups
+from distill.data.prompt_packs import PromptGroup, pack_groups, runs_of
 from distill.models import final_hidden_states
-from distill.models.packed import mask_form, packed_hidden_states
+from distill.models.packed import mask_form, pack_form, packed_hidden_states, packed_states
 
 SHAPE = {
     "vocab_size": 61,
@@ -88,6 +88,23 @@ def test_windows_learned_positions_and_experts_too(other_family, pack_tokens):
     require_equal(other_family, pack_tokens=pack_tokens)
 
 
+def test_one_row_read_run_by_run_says_the_same(any_family):
+    require_equal_by_runs(any_family)
+
+
+def test_one_row_read_run_by_run_with_windows_learned_positions_and_experts_too(other_family):
+    require_equal_by_runs(other_family)
+
+
+def require_equal_by_runs(model) -> None:
+    expected = one_at_a_time(model)
+    assert pack_form(model, longest=LONGEST) == "by_runs"
+    batch = pack_groups(GROUPS, pad_id=2, pack_tokens=1000)
+    assert len(batch.input_ids) == 1
+    found = packed_states(model, batch, form="by_runs", runs=runs_of(batch))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("family", ["mistral", "gemma2 with a window", "opt"])
 def test_attention_written_out_in_python_takes_the_same_rows(family):
     config = MORE_FAMILIES[family]()
@@ -117,6 +134,9 @@ def test_layers_of_different_kinds_get_a_mask_each(family_model):
 def test_a_family_that_reads_order_off_the_row_is_found_out(config, caplog):
     """Bloom's slopes and Mamba's states follow the places in the row, so branches would be read wrongly."""
     model = wide_awake(config)
+    attention = model.config._attn_implementation
     with caplog.at_level(logging.INFO):
-        assert mask_form(model, longest=LONGEST) is None
+        assert pack_form(model, longest=LONGEST) is None
+    assert model.config._attn_implementation == attention
+    assert "packed rows are padded" in caplog.text
     assert "reads each prompt once per completion" in caplog.text
