@@ -1,30 +1,31 @@
-"""What each forward pass gets: padded rows joined with cached scores; which rows when is a pure function."""
+"""What each forward pass gets: packed rows joined with cached scores; which examples when is a pure function."""
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from distill.data import (
-    SequenceBatch,
-    TokenizedConversation,
-    TokenizedPair,
-    conversation_row,
-    pad_rows,
-    sequence_row,
-    step_indices,
-)
+from distill.data import TokenizedConversation, TokenizedPair, step_indices
+from distill.data.prompt_packs import PackedBatch, pack_items, runs_of
+from distill.models.packed import PackForm
 from distill.models.world import World
+from distill.objectives import TeacherRows, moved_rows
 from distill.training.cached_scores import CachedScores
-from distill.training.engine import accumulation_steps
+from distill.training.passes import (
+    Budget,
+    balanced_passes,
+    groups_of,
+    items_of,
+    max_width,
+    padded_passes,
+    size_of,
+)
 from distill.training.settings import TrainSettings
 
 Examples: TypeAlias = Sequence[TokenizedConversation] | Sequence[TokenizedPair]
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -45,21 +46,32 @@ class Counts:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """One forward pass. Pairs: all chosen rows, then the rejected rows in the same order.
+    """One forward pass: packed rows, joined with what the caches say.
 
-    `token_rows` says to which row each completion token belongs (tokens stand in row-major order), `row_lengths`
-    how many a row has. A pass that does not count has `is_counted` False: a rank without rows of its own repeats
-    one, so that collectives meet.
+    Of pairs, the answers are numbered chosen, rejected, chosen, rejected, ...; of dialogues each is one answer.
+    `token_answers` says to which answer each completion token belongs, `answer_lengths` how many an answer has,
+    `block_sizes` how many an example has; `teacher_lengths` counts the teacher's own tokens of an answer, where its
+    tokenizer is another. `runs` stays on the CPU. A pass that does not count has `is_counted` False:
+    a rank without examples of its own repeats one, so that collectives meet.
     """
 
-    rows: SequenceBatch
-    target_ids: Int[Tensor, " tokens"]
-    token_rows: Int[Tensor, " tokens"]
-    row_lengths: Int[Tensor, " rows"]
+    example_ids: tuple[str, ...]
+    pack: PackedBatch
+    runs: Int[Tensor, "runs 2"] | None
+    is_branched: bool
+    token_answers: Int[Tensor, " tokens"]
+    answer_lengths: Int[Tensor, " answers"]
+    block_sizes: tuple[int, ...]
     is_counted: bool
-    reference_log_probs: Float[Tensor, " rows"] | None = None
-    teacher_log_probs: Float[Tensor, " rows"] | None = None
-    teacher_hidden_states: Float[Tensor, "tokens hidden"] | None = None
+    reference_log_probs: Float[Tensor, " answers"] | None = None
+    teacher_log_probs: Float[Tensor, " answers"] | None = None
+    teacher_lengths: Int[Tensor, " answers"] | None = None
+    teacher_rows: TeacherRows | None = None
+
+    @property
+    def target_ids(self) -> Int[Tensor, " tokens"]:
+        """The completion tokens."""
+        return self.pack.target_ids
 
     def to(self, device: torch.device) -> "MicroBatch":
         """The same pass on `device`."""
@@ -69,13 +81,13 @@ class MicroBatch:
 
         return replace(
             self,
-            rows=self.rows.to(device),
-            target_ids=self.target_ids.to(device),
-            token_rows=self.token_rows.to(device),
-            row_lengths=self.row_lengths.to(device),
+            pack=self.pack.to(device),
+            token_answers=self.token_answers.to(device),
+            answer_lengths=self.answer_lengths.to(device),
             reference_log_probs=moved(self.reference_log_probs),
             teacher_log_probs=moved(self.teacher_log_probs),
-            teacher_hidden_states=moved(self.teacher_hidden_states),
+            teacher_lengths=moved(self.teacher_lengths),
+            teacher_rows=None if self.teacher_rows is None else moved_rows(self.teacher_rows, device),
         )
 
 
@@ -88,43 +100,26 @@ class GlobalBatch:
 
 
 def counts_of(example: TokenizedConversation | TokenizedPair) -> Counts:
-    """Tokens of one example; the first token of a row is predicted by none and so counts in no loss."""
+    """Tokens of one example, a pair's prompt once; a row's first token is predicted by none and counts in no loss."""
     if isinstance(example, TokenizedConversation):
         return Counts(1, len(example.input_ids), sum(example.completion_mask[1:]))
     completions = len(example.chosen.completion_ids) + len(example.rejected.completion_ids)
-    prompts = len(example.chosen.prompt_ids) + len(example.rejected.prompt_ids)
+    prompts = sum(len(group.prompt_ids) for group in groups_of(example, shares_prompt=True))
     return Counts(1, prompts + completions, completions)
 
 
-def length_of(example: TokenizedConversation | TokenizedPair) -> int:
-    """Tokens of an example; of a pair, those of its longer row."""
-    if isinstance(example, TokenizedConversation):
-        return len(example.input_ids)
-    return max(len(s.prompt_ids) + len(s.completion_ids) for s in (example.chosen, example.rejected))
-
-
-def spread(items: Sequence[Item], *, num_parts: int) -> list[list[Item]]:
-    """Cuts a sequence into `num_parts` runs whose sizes differ by one at most; the first ones are the longer."""
-    size, longer = divmod(len(items), num_parts)
-    ends = [size * part + min(part, longer) for part in range(num_parts + 1)]
-    return [list(items[start:end]) for start, end in itertools.pairwise(ends)]
-
-
-def shares(
-    lengths: Sequence[int], indices: Sequence[int], *, num_passes: int, rank: int, world_size: int
-) -> list[list[int]]:
-    """The examples of each forward pass of `rank`, alike in length so that little is padded.
-
-    Sorted by length (longest first, ties by index) and cut into runs; pass p of rank r takes run p * world_size + r,
-    so that the ranks of one pass work on rows of about one length.
-    """
-    ordered = sorted(indices, key=lambda index: (-lengths[index], index))
-    runs = spread(ordered, num_parts=num_passes * world_size)
-    return [runs[number * world_size + rank] for number in range(num_passes)]
-
-
 class Feed:
-    """Cuts global batches out of the examples and joins them with what the caches hold."""
+    """Cuts global batches out of the examples and joins them with what the caches hold.
+
+    Args:
+        examples: all of one kind.
+        settings: the batch, and how much one forward pass may hold.
+        pad_id: stands where rows are padded.
+        seed: of the order.
+        world: whose ranks share each batch.
+        form: how the student takes packed rows.
+        scores: what the caches say about the examples.
+    """
 
     def __init__(
         self,
@@ -134,19 +129,26 @@ class Feed:
         pad_id: int,
         seed: int,
         world: World,
+        form: PackForm | None = "by_runs",
         scores: CachedScores | None = None,
     ) -> None:
         self.examples, self.batch_size, self.pad_id, self.seed = examples, settings.global_batch_size, pad_id, seed
-        self.world, self.scores = world, scores
-        self.num_passes = accumulation_steps(settings, world_size=world.world_size)
-        self._lengths = [length_of(example) for example in examples]
+        self.world, self.scores, self.form = world, scores, form
+        self.budget = Budget(settings.max_tokens_per_pass, settings.micro_batch_size)
+        self._sizes = [size_of(example, form=form) for example in examples]
         self._counts = [counts_of(example) for example in examples]
 
     def step(self, step: int) -> GlobalBatch:
         """The global batch of optimizer step `step`, counted from 0."""
-        return self._batch(
-            step_indices(len(self.examples), seed=self.seed, global_batch_size=self.batch_size, step=step)
-        )
+        return self._batch(self.indices(step))
+
+    def indices(self, step: int) -> Sequence[int]:
+        """Which examples the global batch of optimizer step `step` holds, over all ranks."""
+        return step_indices(len(self.examples), seed=self.seed, global_batch_size=self.batch_size, step=step)
+
+    def pass_of(self, indices: Sequence[int]) -> MicroBatch:
+        """These examples in one forward pass, whatever the budget."""
+        return self._pass(indices, is_counted=True)
 
     @property
     def num_batches(self) -> int:
@@ -164,34 +166,33 @@ class Feed:
         return self._batch(everything[number * self.batch_size : (number + 1) * self.batch_size])
 
     def _batch(self, indices: Sequence[int]) -> GlobalBatch:
-        parts = shares(
-            self._lengths,
-            indices,
-            num_passes=self.num_passes,
-            rank=self.world.rank,
-            world_size=self.world.world_size,
-        )
-        passes = tuple(self._pass(part or [indices[0]], is_counted=bool(part)) for part in parts)
+        cut = balanced_passes if self.form == "by_runs" else padded_passes
+        parts = cut(self._sizes, indices, budget=self.budget, world_size=self.world.world_size)
+        own = parts[self.world.rank :: self.world.world_size]
+        passes = tuple(self._pass(part or [indices[0]], is_counted=bool(part)) for part in own)
         return GlobalBatch(passes, sum((self._counts[index] for index in indices), Counts()))
 
     def _pass(self, indices: Sequence[int], *, is_counted: bool) -> MicroBatch:
         examples = [self.examples[index] for index in indices]
-        pairs = [example for example in examples if isinstance(example, TokenizedPair)]
-        if pairs:
-            in_rows = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
-            rows = pad_rows([sequence_row(sequence) for sequence in in_rows], pad_id=self.pad_id)
-        else:
-            rows = pad_rows(
-                [conversation_row(e) for e in examples if isinstance(e, TokenizedConversation)], pad_id=self.pad_id
-            )
+        items = [items_of(example, form=self.form) for example in examples]
+        is_one_row = self.form == "by_runs"
+        in_rows = [item for own in items for item in own]
+        width = sum(len(item.input_ids) for item in in_rows) if is_one_row else max_width(in_rows, form=self.form)
+        pack = pack_items(in_rows, pad_id=self.pad_id, pack_tokens=width)
+        lengths = torch.tensor(pack.lengths, dtype=torch.int64)
         scores = self.scores
+        ids = [s.sequence_id for e in examples if isinstance(e, TokenizedPair) for s in (e.chosen, e.rejected)]
         return MicroBatch(
-            rows=rows,
-            target_ids=rows.target_ids[rows.completion_mask],
-            token_rows=rows.completion_mask.nonzero()[:, 0],
-            row_lengths=rows.completion_mask.sum(-1),
+            example_ids=tuple(example.id for example in examples),
+            pack=pack,
+            runs=runs_of(pack) if is_one_row else None,
+            is_branched=pack.is_branched,
+            token_answers=torch.arange(len(lengths)).repeat_interleave(lengths),
+            answer_lengths=lengths,
+            block_sizes=tuple(sum(sum(item.lengths) for item in own) for own in items),
             is_counted=is_counted,
-            reference_log_probs=None if scores is None else scores.reference(rows.row_ids),
-            teacher_log_probs=None if scores is None else scores.teacher(rows.row_ids),
-            teacher_hidden_states=None if scores is None else scores.hidden_states(rows.row_ids),
+            reference_log_probs=None if scores is None else scores.reference(ids),
+            teacher_log_probs=None if scores is None else scores.teacher(ids),
+            teacher_lengths=None if scores is None else scores.teacher_lengths(ids),
+            teacher_rows=None if scores is None else scores.rows(ids),
         )

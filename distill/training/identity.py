@@ -8,12 +8,15 @@ import torch
 
 from distill.files import fingerprint
 from distill.models import LoadedModel
-from distill.objectives import OBJECTIVES
-from distill.teacher_cache import CODECS, HIDDEN_STATE_CODECS, SCORE_CODECS, TeacherCache
+from distill.teacher_cache import CODECS, SCORE_CODECS, CodecName, TeacherCache
+from distill.training.cached_scores import tier_to_read
 from distill.training.feed import Examples
 from distill.training.settings import TrainSettings
 
-CADENCE = frozenset({"deepspeed", "log_every_steps", "save_every_steps", "keep_last"})
+CADENCE = frozenset(
+    {"deepspeed", "log_every_steps", "save_every_steps", "keep_last", "keep_best", "save_models"}
+    | {"explosion_factor", "checks_start", "monitor"}
+)
 
 
 def training_fingerprint(
@@ -25,8 +28,9 @@ def training_fingerprint(
     plan: Mapping[str, Any],
     caches: Sequence[TeacherCache | None],
     validation: Examples,
+    live_teacher: str | None = None,
 ) -> str:
-    """The sha256 over start, data, settings, seed, memory plan and caches.
+    """The sha256 over start, data, settings, seed, memory plan, caches and the fingerprint of a live teacher.
 
     The memory plan counts by content, not by path; how often is logged and saved does not count.
     """
@@ -40,6 +44,7 @@ def training_fingerprint(
             "examples": _content(examples),
             "validation": _content(validation),
             "caches": [None if cache is None else _scores(cache, settings) for cache in caches],
+            **({} if live_teacher is None else {"live_teacher": live_teacher}),
         }
     )
 
@@ -57,9 +62,8 @@ def _start(student: LoadedModel) -> str:
 
 def _scores(cache: TeacherCache, settings: TrainSettings) -> dict[str, object]:
     """Whose scores of what, and the checksums of the tiers that training reads; other tiers change nothing."""
-    read = [next((codec for codec in SCORE_CODECS if codec in cache.tiers), None)]
-    if OBJECTIVES[settings.objective.name].needs_distributions(settings.objective):
-        read.append(next((codec for codec in HIDDEN_STATE_CODECS if codec in cache.tiers), None))
+    read: list[CodecName | None] = [next((codec for codec in SCORE_CODECS if codec in cache.tiers), None)]
+    read.append(tier_to_read(cache, settings))
     manifest = cache.manifest
     tiers = [manifest.complete_tiers[codec].model_dump(mode="json") for codec in read if codec is not None]
     made_from = manifest.model_dump(mode="json", exclude={"versions", "tiers", "head_sha256"})

@@ -1,24 +1,43 @@
 """One optimizer step: forward, objective, reduction by global counts, backward, update; the held-out loss."""
 
+import logging
 import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from distill.errors import TrainingError
+from distill.models.packed_student import Contributions
 from distill.models.world import World
-from distill.numerics import log_softmax, segment_sum, token_log_probs, widened
-from distill.objectives import OutputHead, PairTerms, SftSettings, TokenTerms, pair_loss, sft_token_loss
-from distill.objectives.table import ObjectiveSettings, PairSettings
-from distill.objectives.vocabulary import in_shared_vocabulary
+from distill.numerics import widened
+from distill.objectives import OutputHead
 from distill.training.feed import Counts, Feed, GlobalBatch, MicroBatch
+from distill.training.guard import LossGuard
+from distill.training.head_loss import head_loss
+from distill.training.readings import Readings
 from distill.training.settings import TrainSettings
 
-Contributions = dict[str, Tensor]
+log = logging.getLogger(__name__)
+
+MIN_LOSS_SCALE = 1.0
+
+
+class UnsoundStepError(TrainingError):
+    """A step that cannot be taken; all ranks raise it together.
+
+    Args:
+        what: which figure of which step, with its value.
+        number: the step, counted from 1.
+        metrics: what is known of the step.
+        why: why the run cannot go on.
+        fix: what to change.
+    """
+
+    def __init__(self, what: str, *, number: int, metrics: dict[str, float], why: str, fix: str) -> None:
+        super().__init__(what, why=why, fix=fix)
+        self.number, self.metrics = number, metrics
 
 
 class StudentStep:
@@ -28,11 +47,14 @@ class StudentStep:
     the mean however the batch is split.
 
     Args:
-        engine: around a `StudentModule`.
+        engine: around a `PackedStudent`.
         settings: objective and clipping.
         world: whose ranks share the batch.
         teacher_head: turns the cache's hidden states into the teacher's logits; for objectives on distributions.
         clips_outside: clip here, for DeepSpeed keeps no gradient norm in plain float32.
+
+    Attributes:
+        guard: knows the losses so far; stops a run whose loss explodes.
     """
 
     def __init__(
@@ -45,19 +67,26 @@ class StudentStep:
         clips_outside: bool,
     ) -> None:
         self.engine, self.settings, self.world, self.clips_outside = engine, settings, world, clips_outside
+        self.guard = LossGuard(settings.explosion_factor)
         self.teacher_head = None if teacher_head is None else _placed(teacher_head, world.device)
 
     def train(self, batch: GlobalBatch, *, lr: float, number: int) -> dict[str, float]:
         """Updates the weights once; returns the means over the global batch, and the gradient's norm before clipping.
 
+        In float16, a step whose scaled gradient overflows changes no weight and has no norm: DeepSpeed skips it and
+        halves its loss scale; `num_skipped_steps` counts such steps.
+
         Raises:
-            TrainingError: the loss or the gradient of step `number` is not finite.
+            UnsoundStepError: the loss or the gradient of step `number` is not finite, the loss has exploded, or float16
+                holds the gradient at no loss scale; the weights are those before the step.
         """
         for group in self.engine.optimizer.param_groups:
             group["lr"] = lr
         parts: list[Contributions] = []
         last = len(batch.passes) - 1
         for position, micro_batch in enumerate(batch.passes):
+            # How many passes the token budget makes of a batch differs from step to step.
+            self.engine.set_gradient_accumulation_boundary(position == last)
             contributions = self._forward(micro_batch, batch.counts)
             # DeepSpeed averages gradients over ranks; ours are shares of one mean and have to be added.
             self.engine.backward(contributions["loss"] * self.world.world_size, scale_wrt_gas=False)
@@ -65,9 +94,9 @@ class StudentStep:
             if position < last:
                 self.engine.step()
         metrics = self._total(parts)
-        _require_finite("loss", metrics["loss"], number=number, settings=self.settings)
-        metrics["grad_norm"] = self._update()
-        _require_finite("grad_norm", metrics["grad_norm"], number=number, settings=self.settings)
+        self._require_sound_loss(metrics, number=number)
+        metrics |= self._update()
+        self._require_sound_update(metrics, number=number)
         return metrics
 
     @torch.no_grad()
@@ -82,16 +111,27 @@ class StudentStep:
         self.engine.train()
         return {f"valid_{name}": value for name, value in total.items()}
 
-    def _forward(self, micro_batch: MicroBatch, counts: Counts) -> Contributions:
+    @torch.no_grad()
+    def read(self, batch: GlobalBatch) -> tuple[dict[str, float], list[Readings]]:
+        """The loss and metrics of a batch without dropout, weights unchanged; and each of this rank's passes apart.
+
+        Passes that do not count are read too, and left out of the list.
+        """
+        self.engine.eval()
+        readings = [Readings.of(micro_batch.to(self.world.device)) for micro_batch in batch.passes]
+        total = self._total([self._forward(one.micro_batch, batch.counts, one) for one in readings])
+        self.engine.train()
+        return total, [one for one in readings if one.micro_batch.is_counted]
+
+    def _forward(self, micro_batch: MicroBatch, counts: Counts, readings: Readings | None = None) -> Contributions:
         micro_batch = micro_batch.to(self.world.device)
-        rows = micro_batch.rows
-        logits = self.engine(rows.input_ids, rows.attention_mask, rows.position_ids, rows.completion_mask)
-        contributions = loss_contributions(
-            self.settings.objective, logits, micro_batch, counts, teacher_head=self.teacher_head
+        loss = head_loss(
+            self.settings.objective, micro_batch, counts, teacher_head=self.teacher_head, readings=readings
         )
-        if micro_batch.is_counted:
-            return contributions
-        return {name: torch.zeros_like(value) + 0.0 * logits.sum() for name, value in contributions.items()}
+        contributions: Contributions = self.engine(
+            batch=micro_batch.pack, loss=loss, is_branched=micro_batch.is_branched, runs=micro_batch.runs
+        )
+        return contributions
 
     def _total(self, parts: Iterable[Contributions]) -> dict[str, float]:
         """Contributions added up over passes and ranks."""
@@ -100,110 +140,70 @@ class StudentStep:
         sums = torch.stack([torch.stack([part[name] for part in parts]).sum() for name in names])
         return dict(zip(names, self.world.summed(sums).tolist(), strict=True))
 
-    def _update(self) -> float:
-        """Clips and steps; returns the gradient's norm before clipping."""
-        if not self.clips_outside:
-            self.engine.step()
-            return float(self.engine.get_global_grad_norm())
-        parameters = [p for p in self.engine.module.parameters() if p.requires_grad]
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm))
-        if math.isfinite(norm):
-            self.engine.step()
-        return norm
+    def _update(self) -> dict[str, float]:
+        """Clips and steps; tells the gradient's norm before clipping, which is not finite where no step was taken."""
+        if self.clips_outside:
+            parameters = [p for p in self.engine.module.parameters() if p.requires_grad]
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm))
+            if math.isfinite(norm):
+                self.engine.step()
+            return {"grad_norm": norm}
+        self.engine.step()
+        if self.settings.dtype != "float16":
+            return {"grad_norm": float(self.engine.get_global_grad_norm())}
+        scale = float(self.engine.optimizer.loss_scale)
+        figures = {"loss_scale": scale, "num_skipped_steps": float(self.engine.skipped_steps)}
+        if not self.engine.optimizer.overflow:
+            return {"grad_norm": float(self.engine.get_global_grad_norm()), **figures}
+        log.info("a gradient overflowed float16: the step is skipped, and the loss scale is now %g", scale)
+        return figures
 
+    def _require_sound_loss(self, metrics: dict[str, float], *, number: int) -> None:
+        loss = metrics["loss"]
+        if not math.isfinite(loss):
+            raise UnsoundStepError(
+                f"loss of step {number} is {loss}",
+                number=number,
+                metrics=metrics,
+                why="the weights would be lost; the last checkpoint is sound",
+                fix=self._gentler,
+            )
+        verdict = self.guard.verdict(loss)
+        # One rank decides: sums over ranks may differ in their last bit, and all have to stop at the same step.
+        if self.settings.explosion_factor is not None and self.world.from_main(int(verdict is not None)):
+            raise UnsoundStepError(
+                f"loss of step {number} is {loss:.6g}, {verdict or 'too far from the usual one'}",
+                number=number,
+                metrics=metrics,
+                why="a loss that explodes takes the weights with it; the last checkpoints may be sound",
+                fix=f"{self._gentler}; where such losses are in order, explosion_factor="
+                f"{10 * self.settings.explosion_factor:g}, or null to stop for none",
+            )
 
-def loss_contributions(
-    objective: ObjectiveSettings,
-    logits: Float[Tensor, "tokens vocab"],
-    micro_batch: MicroBatch,
-    counts: Counts,
-    *,
-    teacher_head: OutputHead | None = None,
-) -> Contributions:
-    """What one pass adds to the loss and to each metric of its global batch: its sum over the global count.
+    def _require_sound_update(self, metrics: dict[str, float], *, number: int) -> None:
+        norm, scale = metrics.get("grad_norm"), metrics.get("loss_scale")
+        # DeepSpeed says -1 where a norm is no number.
+        if norm is not None and (not math.isfinite(norm) or norm < 0):
+            raise UnsoundStepError(
+                f"grad_norm of step {number} is {norm}",
+                number=number,
+                metrics=metrics,
+                why="the weights would be lost; the last checkpoint is sound",
+                fix=self._gentler,
+            )
+        if norm is None and scale is not None and scale <= MIN_LOSS_SCALE:
+            raise UnsoundStepError(
+                f"the gradient of step {number} overflows float16 at a loss scale of {2 * scale:g}",
+                number=number,
+                metrics=metrics,
+                why="no smaller scale is left, and no step changes the weights any more",
+                fix="dtype=bfloat16, which overflows as late as float32",
+            )
 
-    Means are over completion tokens for `sft`, over pairs for the others.
-
-    Args:
-        objective: the recipe's choice.
-        logits: of the student, at the pass's completion tokens.
-        micro_batch: targets, rows and cached scores.
-        counts: of the global batch.
-        teacher_head: needed where `micro_batch` carries the teacher's hidden states.
-    """
-    if isinstance(objective, SftSettings):
-        losses = sft_token_loss(token_log_probs(logits, micro_batch.target_ids))
-        return {"loss": losses.sum() / counts.num_completion_tokens}
-    return _pair_contributions(objective, logits, micro_batch, counts, teacher_head=teacher_head)
-
-
-def _pair_contributions(
-    objective: PairSettings,
-    logits: Float[Tensor, "tokens vocab"],
-    micro_batch: MicroBatch,
-    counts: Counts,
-    *,
-    teacher_head: OutputHead | None,
-) -> Contributions:
-    tokens = None
-    if micro_batch.teacher_hidden_states is None:
-        log_probs_of_targets = token_log_probs(logits, micro_batch.target_ids)
-    else:
-        assert teacher_head is not None
-        log_probs = log_softmax(logits)
-        tokens = _token_terms(log_probs, micro_batch, teacher_head)
-        log_probs_of_targets = log_probs.gather(-1, micro_batch.target_ids[:, None])[:, 0]
-    num_rows = len(micro_batch.row_lengths)
-    num_pairs = num_rows // 2
-    terms = _pair_terms(segment_sum(log_probs_of_targets, micro_batch.token_rows, num_rows), micro_batch)
-    result = pair_loss(objective, terms, tokens=tokens)
-    logged = {
-        **result.quantities,
-        "chosen_log_prob": terms.policy_chosen_log_probs.detach(),
-        "rejected_log_prob": terms.policy_rejected_log_probs.detach(),
-    }
-    assert result.loss.shape == (num_pairs,)
-    return {name: value.sum() / counts.num_examples for name, value in {"loss": result.loss, **logged}.items()}
-
-
-def _pair_terms(policy: Float[Tensor, " rows"], micro_batch: MicroBatch) -> PairTerms:
-    """The first half of the rows is chosen, the second rejected."""
-    num_pairs = len(policy) // 2
-    reference, teacher = micro_batch.reference_log_probs, micro_batch.teacher_log_probs
-    return PairTerms(
-        policy_chosen_log_probs=policy[:num_pairs],
-        policy_rejected_log_probs=policy[num_pairs:],
-        reference_chosen_log_probs=None if reference is None else reference[:num_pairs],
-        reference_rejected_log_probs=None if reference is None else reference[num_pairs:],
-        teacher_chosen_log_probs=None if teacher is None else teacher[:num_pairs],
-        teacher_rejected_log_probs=None if teacher is None else teacher[num_pairs:],
-        num_chosen_tokens=micro_batch.row_lengths[:num_pairs],
-    )
-
-
-def _token_terms(
-    student_log_probs: Float[Tensor, "tokens vocab"], micro_batch: MicroBatch, teacher_head: OutputHead
-) -> TokenTerms:
-    """Both distributions over the rows that both heads have; the wider one is padded further."""
-    assert micro_batch.teacher_hidden_states is not None
-    teacher_log_probs = log_softmax(teacher_head.logits(micro_batch.teacher_hidden_states))
-    num_tokens = min(teacher_log_probs.shape[-1], student_log_probs.shape[-1])
-    num_pairs = len(micro_batch.row_lengths) // 2
-    return TokenTerms(
-        teacher_log_probs=in_shared_vocabulary(teacher_log_probs, num_tokens=num_tokens).log_probs,
-        student_log_probs=in_shared_vocabulary(student_log_probs, num_tokens=num_tokens).log_probs,
-        pair_index=micro_batch.token_rows % num_pairs,
-        is_chosen=micro_batch.token_rows < num_pairs,
-    )
-
-
-def _require_finite(name: str, value: float, *, number: int, settings: TrainSettings) -> None:
-    if not math.isfinite(value):
-        raise TrainingError(
-            f"{name} of step {number} is {value}",
-            why="the weights would be lost; the last checkpoint is sound",
-            fix=f"lower learning_rate ({settings.learning_rate:g}) or max_grad_norm ({settings.max_grad_norm:g})",
-        )
+    @property
+    def _gentler(self) -> str:
+        settings = self.settings
+        return f"lower learning_rate ({settings.learning_rate:g}) or max_grad_norm ({settings.max_grad_norm:g})"
 
 
 def _placed(head: OutputHead, device: torch.device) -> OutputHead:

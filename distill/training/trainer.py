@@ -1,32 +1,39 @@
 """Trains the student under DeepSpeed: steps, cadence of logs, checkpoints and held-out losses, the final model."""
 
 import logging
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from distill.data import TokenizedPair
 from distill.errors import RecipeError
-from distill.files import fingerprint
-from distill.models import LoadedModel, StudentModule, output_head
+from distill.models import LoadedModel, output_head
+from distill.models.packed_student import PackedStudent
 from distill.models.world import World, process_group
+from distill.objectives import OutputHead
 from distill.objectives.table import OBJECTIVES
 from distill.progress import MetricsWriter, Tracker, read_metrics, tracked
 from distill.teacher_cache import Prefetched, TeacherCache, prefetched
-from distill.training.cached_scores import CachedScores, cached_scores
-from distill.training.checkpoint import Checkpoints
-from distill.training.engine import clips_outside, memory_plan, start_engine
+from distill.training.alignment import require_aligned
+from distill.training.cached_scores import cached_scores
+from distill.training.clock import Clock
+from distill.training.ema import require_whole_average
+from distill.training.engine import clips_outside, memory_plan, require_dtype_of_device, start_engine
+from distill.training.failed_step import write_failed_step
 from distill.training.feed import Examples, Feed, GlobalBatch
-from distill.training.final_model import save_final_model
+from distill.training.first_step import coarsest_precision, require_reference_start
+from distill.training.held_out import held_out_parts
 from distill.training.identity import training_fingerprint
-from distill.training.report import METRICS_NAME, MODEL_NAME, TrainReport, finished_report, mark_finished, report_of
+from distill.training.keeper import Keeper
+from distill.training.live_teacher import LiveTeacher, held_out_scores
+from distill.training.monitors import RowWriter, monitored, require_monitors
+from distill.training.report import METRICS_NAME, TrainReport, finished_report, report_of
+from distill.training.rollout import Rollout, draws_answers, require_whole_weights
 from distill.training.schedule import lr_at, num_steps
+from distill.training.seeds import fold_seed, set_seed
 from distill.training.settings import TrainSettings
-from distill.training.step import StudentStep
+from distill.training.step import StudentStep, UnsoundStepError
+from distill.training.trainable import require_trainable
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +48,8 @@ def train(
     teacher_cache: TeacherCache | None = None,
     reference_cache: TeacherCache | None = None,
     validation: Examples = (),
+    live_teacher: LoadedModel | None = None,
+    teacher_pairs: Sequence[TokenizedPair] | None = None,
 ) -> TrainReport:
     """Trains the student on the examples and writes its weights to `output_dir/model`.
 
@@ -55,25 +64,44 @@ def train(
         seed: of the order of examples and of dropout.
         teacher_cache: the teacher's scores of both completions of every pair.
         reference_cache: the same of the student's frozen start.
-        validation: held-out examples of the same kind.
+        validation: held-out examples of the same kind; none where the settings hold some of the pairs out.
+        live_teacher: the teacher of the cache, loaded; reads answers that the student draws, where the objective
+            learns from such.
+        teacher_pairs: the pairs of `examples` and `validation` as the teacher's tokenizer cuts them, where that is
+            another one; found by their ids.
 
     Raises:
-        RecipeError: the settings do not fit the examples, the processes or the caches.
-        CacheError: a cache lacks sequences, distributions or the student's vocabulary.
-        TrainingError: the loss is not finite, or the newest checkpoint was made under other settings.
+        RecipeError: the settings do not fit the student, the examples, the processes, the caches or the live teacher.
+        CacheError: a cache lacks sequences, distributions or the student's vocabulary, or its rows are not those of the
+            tokens to be learned.
+        TrainingError: the loss is not finite or explodes, the student does not start as its reference, or the newest
+            checkpoint was made under other settings.
     """
     require_examples(examples, settings)
+    require_trainable(student, settings)
+    require_dtype_of_device(settings)
+    require_monitors(settings.monitor)
+    examples, validation = held_out_parts(examples, validation, settings)
+    by_id = None if teacher_pairs is None else {pair.id: pair for pair in teacher_pairs}
     scores = [
         cached_scores(
-            [example for example in part if isinstance(example, TokenizedPair)],
+            own,
             settings,
             teacher_cache=teacher_cache,
             reference_cache=reference_cache,
             student_vocab_size=len(output_head(student.model).weight),
             tokenizer=student.tokenizer,
+            teacher_pairs=None if by_id is None else [by_id[pair.id] for pair in own if pair.id in by_id],
+            has_live_teacher=live_teacher is not None,
         )
-        for part in (examples, validation)
+        for own in (pairs_in(examples), pairs_in(validation))
     ]
+    require_whole_weights(settings, memory_plan(settings))
+    require_whole_average(settings, memory_plan(settings))
+    if not draws_answers(settings):
+        live_teacher = None
+    elif live_teacher is not None and scores[0].distributions is not None:
+        scores[0].distributions.require(teacher_fingerprint=live_teacher.fingerprint)
     identity = training_fingerprint(
         student,
         examples,
@@ -82,20 +110,32 @@ def train(
         plan=memory_plan(settings),
         caches=(teacher_cache, reference_cache),
         validation=validation,
+        live_teacher=None if live_teacher is None else live_teacher.fingerprint,
     )
     finished = finished_report(output_dir, identity)
     if finished is not None:
         log.info("%s is trained already", output_dir)
         return finished
     with process_group() as world:
+        live = None
+        if live_teacher is not None:
+            live = LiveTeacher(live_teacher, max_tokens=settings.max_tokens_per_pass, world=world)
+        teacher_head = scores[0].head if live is None else live.head
+        run = _Run(
+            student, settings, world=world, output_dir=output_dir, seed=seed, identity=identity, head=teacher_head
+        )
+        scores[1] = held_out_scores(scores[1], validation, live=live)
         feeds = [
-            Feed(part, settings, pad_id=_pad_id(student), seed=seed, world=world, scores=part_scores)
+            Feed(part, settings, pad_id=_pad_id(student), seed=seed, world=world, form=run.form, scores=part_scores)
             for part, part_scores in zip((examples, validation), scores, strict=True)
         ]
-        run = _Run(
-            student, settings, world=world, output_dir=output_dir, seed=seed, identity=identity, scores=scores[0]
-        )
-        return run.to_the_end(feeds[0], feeds[1])
+        rollout = None if live is None else Rollout(student, live, feeds[0], settings)
+        return run.to_the_end(feeds[0], feeds[1], rollout=rollout)
+
+
+def pairs_in(examples: Examples) -> list[TokenizedPair]:
+    """Those of the examples that are pairs: all or none."""
+    return [example for example in examples if isinstance(example, TokenizedPair)]
 
 
 def require_examples(examples: Examples, settings: TrainSettings) -> None:
@@ -127,55 +167,81 @@ class _Run:
         output_dir: Path,
         seed: int,
         identity: str,
-        scores: CachedScores,
+        head: OutputHead | None,
     ) -> None:
-        self.student, self.settings, self.world, self.output_dir = student, settings, world, output_dir
-        self.seed, self.identity = seed, identity
-        self.engine = start_engine(prepared_module(student, settings), settings, world=world)
+        self.settings, self.world, self.output_dir, self.seed = settings, world, output_dir, seed
+        self.tokenizer, self.precision = student.tokenizer, coarsest_precision(student, settings)
+        module = prepared_module(student, settings)
+        self.form = module.form
+        self.engine = start_engine(module, settings)
         self.step = StudentStep(
             self.engine,
             settings,
             world=world,
-            teacher_head=None if scores.distributions is None else scores.distributions.head,
+            teacher_head=head,
             clips_outside=clips_outside(memory_plan(settings), settings),
         )
-        self.checkpoints = Checkpoints(output_dir / "checkpoints", identity, world=world, keep_last=settings.keep_last)
+        self.keeper = Keeper(self.engine, student, settings, world=world, output_dir=output_dir, identity=identity)
 
-    def to_the_end(self, feed: Feed, valid_feed: Feed) -> TrainReport:
+    def to_the_end(self, feed: Feed, valid_feed: Feed, *, rollout: Rollout | None = None) -> TrainReport:
         """All steps that are left, then the model and the report."""
+        read_ahead = feed.step if rollout is None else rollout.read_ahead
         total = num_steps(self.settings, num_examples=len(feed.examples))
-        first = self.checkpoints.load_newest(self.engine)
+        done = first = self.keeper.resume()
         path = self.output_dir / METRICS_NAME
-        clock = Clock.after([row for row in read_metrics(path) if row["step"] <= first])
+        rows = [row for row in read_metrics(path) if row["step"] <= first]
+        clock = Clock.after(rows)
+        self.step.guard.replay(row["loss"] for row in rows if "loss" in row)
+        self._require_sound_start(feed, first)
         with ExitStack() as stack:
-            writer = None
+            writer: RowWriter | None = None
             if self.world.is_main:
-                writer = stack.enter_context(MetricsWriter(path, keep_below_step=first + 1))
+                lines = stack.enter_context(MetricsWriter(path, keep_below_step=first + 1))
+                writer = stack.enter_context(monitored(lines, self.settings.monitor, output_dir=self.output_dir))
             tracker = stack.enter_context(tracked("training", total))
             tracker.advance(first)
-            batches = stack.enter_context(prefetched(feed.step, range(first, total)))
-            for number in range(first, total):
-                row = self._one_step(number, total, batches, clock=clock)
-                self._log(row, is_last=number + 1 == total, writer=writer, tracker=tracker)
-                self._after_step(number + 1, total, valid_feed, clock=clock, writer=writer)
-        save_final_model(
-            self.engine, self.student, self.output_dir / MODEL_NAME, settings=self.settings, world=self.world
-        )
-        if self.world.is_main:
-            mark_finished(self.output_dir, self.identity)
-        self.world.wait()
+            batches = stack.enter_context(prefetched(read_ahead, range(first, total)))
+            while done < total and not self.keeper.is_over:
+                row = self._one_step(done, total, batches, clock=clock, rollout=rollout)
+                done += 1
+                self._log(row, is_last=done == total, writer=writer, tracker=tracker)
+                self._after_step(done, total, valid_feed, clock=clock, writer=writer)
+        ending = self.keeper.finish(last_step=done, num_steps=total)
         self.engine.destroy()
-        return report_of(self.output_dir)
+        return report_of(self.output_dir, ending)
+
+    def _require_sound_start(self, feed: Feed, first: int) -> None:
+        """Holds caches against each other and against the student, before a step is taken on them."""
+        require_aligned(feed, step=first, head=self.step.teacher_head)
+        if first == 0:
+            require_reference_start(self.step, feed.step(0), precision=self.precision)
 
     def _one_step(
-        self, number: int, total: int, batches: Prefetched[int, GlobalBatch], *, clock: "Clock"
+        self,
+        number: int,
+        total: int,
+        batches: Prefetched[int, GlobalBatch | None],
+        *,
+        clock: Clock,
+        rollout: Rollout | None,
     ) -> dict[str, float]:
         """Step `number` + 1; its row of metrics."""
         set_seed(fold_seed(self.seed, number, self.world.rank))
         lr = lr_at(number, settings=self.settings, total_steps=total)
         waited_s = batches.waited_s
         batch = next(batches)
-        metrics = self.step.train(batch, lr=lr, number=number + 1)
+        if batch is None:
+            assert rollout is not None, "only on-policy steps have no batch ahead of time"
+            batch = rollout.batch(number)
+        try:
+            metrics = self.step.train(batch, lr=lr, number=number + 1)
+        except UnsoundStepError as error:
+            raise write_failed_step(
+                error, self.step, batch, lr=lr, output_dir=self.output_dir, tokenizer=self.tokenizer
+            ) from error
+        self.keeper.after_update(number + 1)
+        if rollout is not None:
+            metrics = rollout.figures(metrics, step=number)
         step_s = clock.tick(batch.counts.num_tokens)
         return {
             "step": number + 1,
@@ -188,71 +254,35 @@ class _Run:
             "elapsed_s": clock.elapsed_s,
         }
 
-    def _log(self, row: dict[str, float], *, is_last: bool, writer: MetricsWriter | None, tracker: Tracker) -> None:
-        is_saved = row["step"] % self.settings.save_every_steps == 0
-        if writer is not None and (is_last or is_saved or row["step"] % self.settings.log_every_steps == 0):
+    def _log(self, row: dict[str, float], *, is_last: bool, writer: RowWriter | None, tracker: Tracker) -> None:
+        cadences = (self.settings.log_every_steps, self.settings.save_every_steps, self.settings.evaluate_every_steps)
+        if writer is not None and (is_last or any(every and row["step"] % every == 0 for every in cadences)):
             writer.write(row)
         tracker.advance(figures={"loss": row["loss"], "tokens/s": row["tokens_per_s"]})
 
-    def _after_step(
-        self, done: int, total: int, valid_feed: Feed, *, clock: "Clock", writer: MetricsWriter | None
-    ) -> None:
+    def _after_step(self, done: int, total: int, valid_feed: Feed, *, clock: Clock, writer: RowWriter | None) -> None:
         """Held-out loss and checkpoint, where they are due; both are always due at the end."""
         every = self.settings.evaluate_every_steps
+        is_best = False
         if valid_feed.examples and (done == total or (every is not None and done % every == 0)):
-            held_out = self.step.evaluate(valid_feed)
+            with self.keeper.in_place():
+                held_out = self.step.evaluate(valid_feed)
+            self.keeper.take(step=done, valid_loss=held_out["valid_loss"])
+            is_best = self.keeper.is_new_best(done)
             clock.tick(0)
             if writer is not None:
                 writer.write({"step": done, **held_out, "elapsed_s": clock.elapsed_s})
-        if done == total or done % self.settings.save_every_steps == 0:
-            self.checkpoints.save(self.engine, step=done)
+        is_last = done == total or self.keeper.is_over
+        if is_last or is_best or done % self.settings.save_every_steps == 0:
+            self.keeper.save(done)
             clock.tick(0)
 
 
-@dataclass
-class Clock:
-    """Time and tokens since the first step, over all interruptions."""
-
-    elapsed_s: float
-    num_tokens: int
-    last: float
-
-    @staticmethod
-    def after(rows: Sequence[dict[str, float]]) -> "Clock":
-        """A clock that goes on where these rows of metrics ended."""
-        elapsed_s = max((row["elapsed_s"] for row in rows), default=0.0)
-        num_tokens = max((int(row.get("total_tokens", 0)) for row in rows), default=0)
-        return Clock(elapsed_s, num_tokens, time.perf_counter())
-
-    def tick(self, num_tokens: int) -> float:
-        """Adds tokens, and the time since the last tick, which it returns."""
-        now = time.perf_counter()
-        passed, self.last = now - self.last, now
-        self.elapsed_s += passed
-        self.num_tokens += num_tokens
-        return passed
-
-
-def fold_seed(*parts: int) -> int:
-    """One 60-bit seed out of several numbers."""
-    return int(fingerprint(list(parts))[:15], 16)
-
-
-def set_seed(seed: int) -> None:
-    """Seeds the CPU, and the GPUs where there are some.
-
-    `torch.manual_seed` also queues the seed, with a traceback, for every accelerator this machine does not have.
-    """
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_available():
-        torch.cuda.manual_seed_all(seed)
-
-
-def prepared_module(student: LoadedModel, settings: TrainSettings) -> StudentModule:
+def prepared_module(student: LoadedModel, settings: TrainSettings) -> PackedStudent:
     """The student as the engine takes it: in training mode and, for float32, in float32 (packed weights apart)."""
     if settings.gradient_checkpointing:
         student.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    module = StudentModule(student.model)
+    module = PackedStudent(student.model, longest=settings.max_length_tokens)
     if settings.dtype == "float32":
         for parameter in module.parameters():
             if parameter.is_floating_point():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill.data import CHAT_TEMPLATE, TokenizedConversation, TokenizedPair, TokenizedSequence
-from distill.models import LoadedModel, ScratchSettings, new_model, train_tokenizer
+from distill.models import LoadedModel, LoraSettings, ScratchSettings, add_lora, new_model, train_tokenizer
 from distill.teacher_cache import CacheSettings, TeacherCache, score_sequences
 from distill.training import TrainSettings, train
 
@@ -96,12 +96,12 @@ def scored_pairs(folder: Path, *, count: int = 16, codec: str = "exact") -> Scor
     return Scored(examples, scores("teacher", new_student(1), codec), scores("reference", new_student(0), "scores"))
 
 
-def job_command(job: Mapping[str, object], *, num_processes: int = 1) -> list[str]:
-    """The command line of a training job: plain Python, or torchrun for several processes."""
+def job_command(*jobs: Mapping[str, object], num_processes: int = 1) -> list[str]:
+    """The command line of training jobs, one after the other: plain Python, or torchrun for several processes."""
     launcher = [sys.executable]
     if num_processes > 1:
         launcher += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={num_processes}"]
-    return [*launcher, __file__, json.dumps(job)]
+    return [*launcher, __file__, *map(json.dumps, jobs)]
 
 
 def job_environment() -> dict[str, str]:
@@ -110,20 +110,23 @@ def job_environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def run_job(job: Mapping[str, object], *, num_processes: int = 1) -> None:
-    """Runs a training job to its end."""
-    command = job_command(job, num_processes=num_processes)
+def run_job(*jobs: Mapping[str, object], num_processes: int = 1) -> None:
+    """Runs training jobs to their end, all in the same processes."""
+    command = job_command(*jobs, num_processes=num_processes)
     result = subprocess.run(command, env=job_environment(), capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr[-4000:]
 
 
 def run(job: Mapping[str, object]) -> None:
-    """The job itself: `output`, `caches` (for pairs) and the settings that differ from `settings()`."""
+    """The job itself: `output`, `caches` (for pairs), `has_adapters` and the settings that differ from `settings()`."""
     changes = job["settings"]
     assert isinstance(changes, dict)
     output, chosen = Path(str(job["output"])), settings(**changes)
     if "caches" not in job:
-        train(new_student(), dialogues(64), settings=chosen, output_dir=output, seed=3, validation=dialogues(6, seed=1))
+        student = new_student()
+        if job.get("has_adapters"):
+            student.model = add_lora(student.model, LoraSettings(rank=2), seed=0)  # type: ignore[arg-type]
+        train(student, dialogues(64), settings=chosen, output_dir=output, seed=3, validation=dialogues(6, seed=1))
         return
     folder = Path(str(job["caches"]))
     teacher, reference = TeacherCache.open(folder / "teacher"), TeacherCache.open(folder / "reference")
@@ -136,8 +139,10 @@ def run(job: Mapping[str, object]) -> None:
         teacher_cache=teacher,
         reference_cache=reference,
         validation=pairs(5),
+        live_teacher=new_student(1) if chosen.objective.name == "gkd" else None,
     )
 
 
 if __name__ == "__main__":
-    run(json.loads(sys.argv[1]))
+    for words in sys.argv[1:]:
+        run(json.loads(words))

@@ -1,3 +1,4 @@
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -6,8 +7,10 @@ import torch
 from distill.data import CHAT_TEMPLATE, TokenizedPair, TokenizedSequence
 from distill.errors import CacheError, RecipeError
 from distill.models import train_tokenizer
+from distill.objectives import HiddenStateRows
+from distill.teacher_cache import CacheSettings, score_sequences
 from distill.training.cached_scores import CachedScores, cached_scores
-from tests.distill.training.examples import Scored, scored_pairs, settings, tokenizer
+from tests.distill.training.examples import Scored, new_student, pairs, scored_pairs, settings, tokenizer
 
 KD = {"name": "kd"}
 DADPO = {"name": "dadpo"}
@@ -75,9 +78,121 @@ def test_a_head_that_is_padded_further_is_welcome_if_the_tokenizer_is_the_same(s
         looked_up(scored, KD, student_vocab_size=999, tokenizer=other)
 
 
+def tiers(folder: Path, *codecs: object) -> Scored:
+    """Four pairs, scored by a teacher in these tiers and by the reference."""
+    examples = pairs(4)
+    sequences = [sequence for pair in examples for sequence in (pair.chosen, pair.rejected)]
+    both = []
+    for name, chosen in (("teacher", ["scores", *codecs]), ("reference", ["scores"])):
+        choice = CacheSettings.model_validate({"codec": chosen, "max_length_tokens": 64})
+        made = score_sequences(
+            new_student(1), sequences, settings=choice, output_dir=folder / name, data_fingerprint="pairs"
+        )
+        both.append(made)
+    return Scored(examples, *both)
+
+
+def test_the_first_tier_that_would_do_is_read_unless_the_recipe_names_another(tmp_path: Path):
+    scored = tiers(tmp_path, {"codec": "top-k", "k": 8}, "sampled", "logits-bf16")
+    read = {
+        tier: looked_up(scored, KD | changes).tier
+        for tier, changes in {
+            "best": {},
+            "named": {"tier": "sampled"},
+            "reverse": {"divergence": "reverse_kl"},
+        }.items()
+    }
+    assert read == {"best": "logits-bf16", "named": "sampled", "reverse": "logits-bf16"}
+    token_term = {"name": "dadpo", "token_divergence": {"name": "reverse_kl", "weight": 1, "tier": "top-k"}}
+    assert looked_up(scored, token_term).tier == "top-k"
+    assert looked_up(scored, DADPO).tier is None
+    assert looked_up(scored, KD).head is None
+    with pytest.raises(CacheError, match="objective kd needs tier exact of teacher cache") as caught:
+        looked_up(scored, KD | {"tier": "exact"})
+    assert caught.value.fix == "distill cache RECIPE cache.codec=[scores,top-k,sampled,logits-bf16,exact]"
+
+
+def test_a_tier_that_cannot_tell_the_divergence_will_not_do(tmp_path: Path):
+    scored = tiers(tmp_path, "sampled")
+    with pytest.raises(
+        CacheError, match="objective kd needs tier exact or logits-bf16 or exact-int8 or top-k of"
+    ) as caught:
+        looked_up(scored, KD | {"divergence": "reverse_kl"})
+    assert caught.value.fix == "distill cache RECIPE cache.codec=[scores,sampled,exact]"
+
+
+def test_answers_that_the_student_draws_need_a_live_teacher(scored: Scored):
+    gkd = {"name": "gkd", "on_policy_share": 0.5}
+    with pytest.raises(RecipeError, match="objective gkd needs a live teacher, and none is at hand") as caught:
+        looked_up(scored, gkd)
+    assert "on_policy_share=0" in str(caught.value)
+    assert looked_up(scored, gkd, has_live_teacher=True).tier == "exact"
+    assert looked_up(scored, gkd | {"on_policy_share": 0.0}).tier == "exact"
+
+
+def of_another_tokenizer(scored: Scored) -> tuple[list[TokenizedPair], Scored]:
+    """The student's pairs, whose sequences no cache knows, and what the teacher knows as its own tokens."""
+    own = [
+        TokenizedPair(pair.id, *(TokenizedSequence((1,), (7, 8, 9, number)) for number in (2 * place, 2 * place + 1)))
+        for place, pair in enumerate(scored.pairs)
+    ]
+    return own, scored
+
+
+def test_a_teacher_of_another_tokenizer_is_asked_for_its_own_tokens(scored: Scored):
+    own, teachers = of_another_tokenizer(scored)
+    settings_of = {"dadpo": DADPO, "uld": KD | {"divergence": "uld"}}
+    arguments = {
+        "teacher_cache": scored.teacher,
+        "reference_cache": None,
+        "student_vocab_size": 99,
+        "teacher_pairs": teachers.pairs,
+    }
+    uld = cached_scores(own, settings(objective=settings_of["uld"]), **arguments)  # type: ignore[arg-type]
+    ids = [own[0].chosen.sequence_id, own[0].rejected.sequence_id]
+    theirs = [scored.pairs[0].chosen, scored.pairs[0].rejected]
+    lengths, rows = uld.teacher_lengths(ids), uld.rows(ids)
+    assert lengths is not None
+    assert lengths.tolist() == [len(sequence.completion_ids) for sequence in theirs]
+    assert isinstance(rows, HiddenStateRows)
+    assert rows.is_told is not None
+    assert rows.is_told.tolist() == [position < length for length in lengths.tolist() for position in range(4)]
+    first = scored.teacher.hidden_states([theirs[0].sequence_id])
+    torch.testing.assert_close(rows.hidden_states[: min(4, len(first))], first[:4])
+
+
+def test_sums_over_answers_need_no_common_tokens(scored: Scored):
+    own, teachers = of_another_tokenizer(scored)
+    sequences = [sequence for pair in own for sequence in (pair.chosen, pair.rejected)]
+    choice = CacheSettings.model_validate({"codec": "scores", "max_length_tokens": 64})
+    with tempfile.TemporaryDirectory() as folder:
+        reference = score_sequences(
+            new_student(0), sequences, settings=choice, output_dir=Path(folder) / "r", data_fingerprint="pairs"
+        )
+        scores = cached_scores(
+            own,
+            settings(objective=DADPO),
+            teacher_cache=scored.teacher,
+            reference_cache=reference,
+            student_vocab_size=99,
+            teacher_pairs=teachers.pairs,
+        )
+    found = scores.teacher([own[2].rejected.sequence_id])
+    expected = scored.teacher[scored.pairs[2].rejected.sequence_id].token_log_probs().sum()
+    assert found is not None
+    torch.testing.assert_close(found[0], expected)
+
+
+def test_token_ids_of_two_tokenizers_are_not_compared(scored: Scored):
+    with pytest.raises(RecipeError, match="objective kd compares teacher and student token by token"):
+        looked_up(scored, KD, teacher_pairs=scored.pairs)
+    with pytest.raises(RecipeError, match="the 16 pairs of the student's tokenizer are not the 15 of the teacher's"):
+        looked_up(scored, DADPO, teacher_pairs=scored.pairs[1:])
+
+
 def test_a_cache_without_distributions_is_refused(tmp_path: Path):
     scored = scored_pairs(tmp_path, count=2, codec="scores")
-    with pytest.raises(CacheError, match="objective kd needs tier exact or exact-int8 .* which has scores") as caught:
+    with pytest.raises(CacheError, match="objective kd needs tier exact or .* which has scores") as caught:
         looked_up(scored, KD)
     assert caught.value.fix == "distill cache RECIPE cache.codec=[scores,exact]"
     looked_up(scored, DADPO)

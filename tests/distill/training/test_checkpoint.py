@@ -3,11 +3,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from distill.errors import TrainingError
 from distill.files import read_json, write_json
 from distill.models.world import World
 from distill.training.checkpoint import Checkpoint, Checkpoints
+from distill.training.held_out import HeldOutLosses
 
 ALONE = World(0, 1, 0)
 
@@ -17,6 +19,9 @@ class Engine:
 
     def __init__(self, value: float) -> None:
         self.weight = torch.tensor([value])
+
+    def zero_optimization_stage(self) -> int:
+        return 0
 
     def save_checkpoint(self, folder: str, *, tag: str, save_latest: bool, exclude_frozen_parameters: bool) -> None:
         assert not save_latest
@@ -29,8 +34,8 @@ class Engine:
         return folder, {}
 
 
-def checkpoints(folder: Path, *, fingerprint: str = "same", world: World = ALONE, keep_last: int = 2) -> Checkpoints:
-    return Checkpoints(folder, fingerprint, world=world, keep_last=keep_last)
+def checkpoints(folder: Path, *, fingerprint: str = "same", keep_last: int = 2, keep_best: bool = False) -> Checkpoints:
+    return Checkpoints(folder, fingerprint, world=ALONE, keep_last=keep_last, keep_best=keep_best)
 
 
 def names(folder: Path) -> list[str]:
@@ -40,12 +45,13 @@ def names(folder: Path) -> list[str]:
 def test_what_was_saved_is_loaded(tmp_path: Path):
     checkpoints(tmp_path).save(Engine(1.5), step=7)
     engine = Engine(0.0)
-    assert checkpoints(tmp_path).load_newest(engine) == 7
+    loaded = checkpoints(tmp_path).load_newest(engine)
+    assert loaded == Checkpoint(tmp_path / "step_000007", 7)
     assert engine.weight.item() == 1.5
 
 
 def test_an_empty_folder_starts_at_step_zero(tmp_path: Path):
-    assert checkpoints(tmp_path / "none").load_newest(Engine(0.0)) == 0
+    assert checkpoints(tmp_path / "none").load_newest(Engine(0.0)) is None
 
 
 def test_only_the_last_ones_are_kept(tmp_path: Path):
@@ -79,7 +85,7 @@ def test_a_damaged_newest_falls_back_to_the_one_before(tmp_path: Path, caplog: p
         write_json(record, read_json(record) | {"version": 99})
     engine = Engine(0.0)
     with caplog.at_level(logging.WARNING):
-        assert checkpoints(tmp_path).load_newest(engine) == 1
+        assert checkpoints(tmp_path).load_newest(engine) == Checkpoint(tmp_path / "step_000001", 1)
     assert engine.weight.item() == 1.0
     assert f"checkpoint {newest} is damaged and passed over" in caplog.text
 
@@ -90,9 +96,81 @@ def test_a_checkpoint_of_other_settings_is_refused_by_name(tmp_path: Path):
         checkpoints(tmp_path, fingerprint="other").load_newest(Engine(0.0))
 
 
-def test_a_checkpoint_of_more_processes_is_refused(tmp_path: Path):
+def test_a_checkpoint_of_more_processes_is_loaded(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     checkpoints(tmp_path).save(Engine(1.0), step=1)
     path = tmp_path / "step_000001" / "checkpoint.json"
     write_json(path, read_json(path) | {"world_size": 2})
-    with pytest.raises(TrainingError, match=r"written by 2 process\(es\), now there are 1"):
-        checkpoints(tmp_path).load_newest(Engine(0.0))
+    engine = Engine(0.0)
+    with caplog.at_level(logging.INFO):
+        loaded = checkpoints(tmp_path).load_newest(engine)
+    assert (loaded, engine.weight.item()) == (Checkpoint(tmp_path / "step_000001", 1, world_size=2), 1.0)
+    assert "step_000001 was written by 2 process(es), now 1" in caplog.text
+
+
+def test_the_best_is_kept_besides_the_last_and_given_up_for_a_better_one(tmp_path: Path):
+    losses = HeldOutLosses()
+    kept = []
+    for step, loss in enumerate([3.0, 1.0, 2.0, 2.0, 0.5], start=1):
+        losses = losses.after(step, loss)
+        checkpoints(tmp_path, keep_last=1, keep_best=True).save(Engine(step), step=step, held_out=losses)
+        kept.append([int(name[-1]) for name in names(tmp_path)])
+    assert kept == [[1], [2], [2, 3], [2, 4], [5]]
+    loaded = checkpoints(tmp_path).newest()
+    assert loaded is not None
+    assert loaded.held_out == losses
+
+
+def test_steps_are_ordered_by_number(tmp_path: Path):
+    for step in (999_999, 1_000_000):
+        checkpoints(tmp_path).save(Engine(step), step=step)
+    assert checkpoints(tmp_path).newest() == Checkpoint(tmp_path / "step_1000000", 1_000_000)
+
+
+class FullDisk(Engine):
+    """An engine whose disk fills up while it writes."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(0.0)
+        self.error = error
+
+    def save_checkpoint(self, folder: str, *, tag: str, save_latest: bool, exclude_frozen_parameters: bool) -> None:
+        super().save_checkpoint(
+            folder, tag=tag, save_latest=save_latest, exclude_frozen_parameters=exclude_frozen_parameters
+        )
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(28, "No space left on device"), RuntimeError("unexpected pos 576 vs 534"), SafetensorError("I/O error")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path: Path, error: Exception):
+    checkpoints(tmp_path).save(Engine(1.0), step=1)
+    with pytest.raises(
+        TrainingError, match=r"the checkpoint of step 2 cannot be written: .*\nwhy: \d+\.\d\d GiB are free"
+    ):
+        checkpoints(tmp_path).save(FullDisk(error), step=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000001"]
+    assert checkpoints(tmp_path).newest() == Checkpoint(tmp_path / "step_000001", 1)
+
+
+def test_what_is_written_beside_the_engine_is_verified_too(tmp_path: Path):
+    checkpoints(tmp_path).save(Engine(1.0), step=1, write_more=lambda folder: write_json(folder / "more.json", {}))
+    path = tmp_path / "step_000001" / "more.json"
+    assert read_json(path) == {}
+    path.write_text("[]")
+    assert checkpoints(tmp_path).newest() is None
+
+
+def test_what_killed_runs_left_goes_away_at_the_next_start(tmp_path: Path):
+    checkpoints(tmp_path).save(Engine(1.0), step=1)
+    for name in (
+        ".step_000002.partial",
+        ".step_000001.outgoing",
+        ".step_000001.universal",
+        "..step_000001.universal.x",
+    ):
+        (tmp_path / name / "engine").mkdir(parents=True)
+    checkpoints(tmp_path).load_newest(Engine(0.0))
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000001"]

@@ -1,25 +1,26 @@
+import importlib
+import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from distill.data import TokenizedConversation
 from distill.errors import TrainingError
-from distill.models.world import World, process_group
-from distill.numerics import log_softmax
-from distill.objectives import dadpo_loss
+from distill.models.world import World, import_deepspeed, process_group
 from distill.objectives.output_head import OutputHead
 from distill.objectives.table import SftSettings
 from distill.training.cached_scores import cached_scores
 from distill.training.engine import clips_outside, memory_plan, start_engine
 from distill.training.feed import Feed
 from distill.training.settings import TrainSettings
-from distill.training.step import StudentStep, loss_contributions
+from distill.training.step import StudentStep, UnsoundStepError
 from distill.training.trainer import prepared_module
 from tests.distill.training.examples import Scored, dialogues, new_student, settings, tokenizer
 
-ALONE = World(0, 1, 0)
 OBJECTIVES: list[dict[str, object]] = [
     {"name": "sft"},
     {"name": "dpo", "nll_weight": 0.1},
@@ -36,7 +37,7 @@ def world() -> Iterator[World]:
 
 
 def started(chosen: TrainSettings, world: World, *, teacher_head: OutputHead | None = None) -> StudentStep:
-    engine = start_engine(prepared_module(new_student(), chosen), chosen, world=world)
+    engine = start_engine(prepared_module(new_student(), chosen), chosen)
     outside = clips_outside(memory_plan(chosen), chosen)
     return StudentStep(engine, chosen, world=world, teacher_head=teacher_head, clips_outside=outside)
 
@@ -55,70 +56,14 @@ def fed(chosen: TrainSettings, scored: Scored, world: World) -> Feed:
     return Feed(scored.pairs, chosen, pad_id=0, seed=2, world=world, scores=scores)
 
 
-def test_sft_loss_known_answer():
-    """One target token out of 4, logits all equal: ln 4; over a global count of 2 tokens, half of it."""
-    rows = [TokenizedConversation("a", (0, 1), (False, True)), TokenizedConversation("b", (0, 2), (False, True))]
-    feed = Feed(rows, settings(global_batch_size=2, micro_batch_size=1), pad_id=0, seed=0, world=ALONE)
-    batch = feed.step(0)
-    result = loss_contributions(SftSettings(), torch.zeros(1, 4), batch.passes[0], batch.counts)
-    assert result["loss"].item() == pytest.approx(math.log(4) / 2)
-
-
-def test_dadpo_loss_is_the_public_one_on_summed_log_probs(scored: Scored):
-    """The step's loss equals `dadpo_loss` on sequence log-probs made by hand from the same logits."""
-    chosen = settings(objective={"name": "dadpo", "beta_reference": 0.2, "beta_teacher": 0.3})
-    batch = fed(chosen, scored, ALONE).step(0)
-    part = batch.passes[0]
-    logits = torch.randn(len(part.target_ids), 280, generator=torch.Generator().manual_seed(0))
-    log_probs = log_softmax(logits)[torch.arange(len(part.target_ids)), part.target_ids]
-    sums = torch.stack([log_probs[part.token_rows == row].sum() for row in range(16)])
-    reference, teacher = part.reference_log_probs, part.teacher_log_probs
-    assert reference is not None
-    assert teacher is not None
-    expected = dadpo_loss(
-        sums[:8], sums[8:], reference[:8], reference[8:], teacher[:8], teacher[8:], beta_reference=0.2, beta_teacher=0.3
-    ).mean()
-    result = loss_contributions(chosen.objective, logits, part, batch.counts)
-    torch.testing.assert_close(result["loss"], expected)
-    torch.testing.assert_close(result["chosen_log_prob"], sums[:8].mean())
-
-
-def test_kd_of_a_student_that_is_its_teacher_is_zero(scored: Scored):
-    chosen = settings(objective={"name": "kd"})
-    batch = fed(chosen, scored, ALONE).step(0)
-    part = batch.passes[0]
-    assert part.teacher_hidden_states is not None
-    logits = scored.teacher.head.logits(part.teacher_hidden_states)
-    result = loss_contributions(chosen.objective, logits, part, batch.counts, teacher_head=scored.teacher.head)
-    assert abs(result["loss"].item()) < 1e-6
-
-
-@pytest.mark.parametrize("wider", ["teacher", "student"])
-def test_rows_that_only_one_head_has_change_nothing_in_kd(scored: Scored, wider: str):
-    """Given a token that both have, padding tells nothing; what it weighs does not enter the divergence."""
-    chosen = settings(objective={"name": "kd"})
-    batch = fed(chosen, scored, ALONE).step(0)
-    part, head = batch.passes[0], scored.teacher.head
-    assert part.teacher_hidden_states is not None
-    padded = OutputHead(torch.cat([head.weight, torch.randn(8, head.weight.shape[1])]))
-    logits = torch.randn(len(part.target_ids), len(head.weight))
-    expected = loss_contributions(chosen.objective, logits, part, batch.counts, teacher_head=head)
-    if wider == "student":
-        logits = torch.cat([logits, torch.randn(len(logits), 8)], dim=1)
-    found = loss_contributions(
-        chosen.objective, logits, part, batch.counts, teacher_head=padded if wider == "teacher" else head
-    )
-    torch.testing.assert_close(found["loss"], expected["loss"])
-
-
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: "-".join(map(str, o.values()))[:30])
-def test_one_pass_of_eight_and_four_passes_of_two_are_the_same_step(
+def test_one_pass_and_as_many_as_a_small_budget_makes_are_the_same_step(
     scored: Scored, world: World, objective: dict[str, object]
 ):
-    """Rows differ in length, so a mean of means would differ."""
+    """Rows differ in length, so a mean of means would differ; the second step has another number of passes."""
     rows, weights = [], []
-    for micro_batch_size in (8, 2):
-        chosen = settings(objective=objective, micro_batch_size=micro_batch_size, max_grad_norm=1e9)
+    for max_tokens in (8192, 24):
+        chosen = settings(objective=objective, max_tokens_per_pass=max_tokens, max_grad_norm=1e9)
         step = started(chosen, world, teacher_head=scored.teacher.head)
         feed = fed(chosen, scored, world)
         rows.append([step.train(feed.step(number), lr=1e-2, number=number + 1) for number in range(2)])
@@ -129,12 +74,11 @@ def test_one_pass_of_eight_and_four_passes_of_two_are_the_same_step(
 
 
 def test_a_pass_that_does_not_count_changes_nothing(world: World):
-    """One example in one pass, or in the first of two passes."""
-    losses = []
-    for micro_batch_size in (8, 4):
-        chosen = settings(micro_batch_size=micro_batch_size)
-        feed = Feed(dialogues(1), chosen, pad_id=0, seed=0, world=world)
-        losses.append(started(chosen, world).train(feed.step(0), lr=1e-3, number=1))
+    """One example alone, and with a repetition of it that does not count."""
+    chosen = settings()
+    batch = Feed(dialogues(1), chosen, pad_id=0, seed=0, world=world).step(0)
+    repeated = replace(batch, passes=(*batch.passes, replace(batch.passes[0], is_counted=False)))
+    losses = [started(chosen, world).train(each, lr=1e-3, number=1) for each in (batch, repeated)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
 
 
@@ -171,3 +115,106 @@ def test_the_held_out_loss_is_the_training_loss_of_the_same_rows(scored: Scored,
     trained = step.train(feed.step(0), lr=1e-3, number=1)
     assert held_out["valid_loss"] == pytest.approx(trained["loss"], rel=1e-5)
     assert held_out["valid_delta_te"] == pytest.approx(trained["delta_te"], rel=1e-4)
+
+
+def test_the_readings_of_a_batch_make_its_loss(scored: Scored, world: World):
+    """Examples in three passes: the mean of their losses is the batch's; log-probs are those that are logged."""
+    chosen = settings(objective={"name": "dadpo"}, micro_batch_size=3)
+    step = started(chosen, world)
+    batch = fed(chosen, scored, world).step(0)
+    before = [parameter.detach().clone() for parameter in step.engine.module.parameters()]
+    metrics, readings = step.read(batch)
+    losses = torch.cat([one.losses for one in readings])
+    assert len(losses) == batch.counts.num_examples == 8
+    assert float(losses.mean()) == pytest.approx(metrics["loss"], rel=1e-5)
+    chosen_log_probs = torch.cat([one.log_probs[0::2] for one in readings])
+    assert float(chosen_log_probs.mean()) == pytest.approx(metrics["chosen_log_prob"], rel=1e-5)
+    assert step.train(batch, lr=0.0, number=1)["loss"] == pytest.approx(metrics["loss"], rel=1e-5)
+    torch.testing.assert_close(list(step.engine.module.parameters()), before)
+
+
+def test_readings_of_dialogues_are_means_over_their_own_tokens(world: World):
+    chosen = settings(micro_batch_size=2)
+    step = started(chosen, world)
+    metrics, readings = step.read(Feed(dialogues(8), chosen, pad_id=0, seed=0, world=world).step(0))
+    lengths = torch.cat([one.micro_batch.answer_lengths for one in readings])
+    losses = torch.cat([one.losses for one in readings])
+    assert float((losses * lengths).sum() / lengths.sum()) == pytest.approx(metrics["loss"], rel=1e-5)
+
+
+def test_a_pass_that_does_not_count_is_in_no_readings(world: World):
+    chosen = settings()
+    batch = Feed(dialogues(1), chosen, pad_id=0, seed=0, world=world).step(0)
+    repeated = replace(batch, passes=(*batch.passes, replace(batch.passes[0], is_counted=False)))
+    assert len(started(chosen, world).read(repeated)[1]) == 1
+
+
+def test_an_exploded_loss_stops_before_the_weights_change(world: World):
+    """Usual is 1: the first loss of a random student, ln 280, is more than 2.25 times that, and than 1.5 x 0.5."""
+    chosen = settings(explosion_factor=1.5)
+    step = started(chosen, world)
+    step.guard.replay([0.5] * 30)
+    before = [parameter.detach().clone() for parameter in step.engine.module.parameters()]
+    batch = Feed(dialogues(8), chosen, pad_id=0, seed=0, world=world).step(0)
+    with pytest.raises(UnsoundStepError, match=r"loss of step 31 is 5\.\d+, .* times the usual 1") as caught:
+        step.train(batch, lr=1e-3, number=31)
+    assert "explosion_factor=15, or null" in caught.value.fix
+    torch.testing.assert_close(list(step.engine.module.parameters()), before)
+    tolerant = started(settings(explosion_factor=None), world)
+    tolerant.guard.replay([0.5] * 30)
+    assert tolerant.train(batch, lr=1e-3, number=31)["loss"] == pytest.approx(caught.value.metrics["loss"])
+
+
+@pytest.mark.parametrize(("dtype", "stage"), [("float32", 0), ("float32", 2), ("bfloat16", 1)])
+def test_a_gradient_that_is_not_finite_stops_before_the_weights_change(
+    tmp_path: Path, world: World, dtype: str, stage: int
+):
+    (tmp_path / "plan.json").write_text(json.dumps({"zero_optimization": {"stage": stage}}))
+    chosen = settings(dtype=dtype, deepspeed=str(tmp_path / "plan.json"))
+    step = started(chosen, world)
+    next(step.engine.module.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    before = [parameter.detach().clone() for parameter in step.engine.module.parameters()]
+    with pytest.raises(UnsoundStepError, match=r"grad_norm of step 5 is (nan|inf|-1)"):
+        step.train(Feed(dialogues(8), chosen, pad_id=0, seed=0, world=world).step(0), lr=1e-3, number=5)
+    torch.testing.assert_close(list(step.engine.module.parameters()), before)
+
+
+@pytest.fixture
+def half(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed's word that this processor has no float16 is not taken: torch computes it, slowly."""
+    import_deepspeed()
+    accelerator = importlib.import_module("deepspeed.accelerator").get_accelerator()
+    dtypes = [torch.float32, torch.bfloat16, torch.float16]
+    monkeypatch.setattr(type(accelerator), "is_fp16_supported", lambda self: True)
+    monkeypatch.setattr(type(accelerator), "supported_dtypes", lambda self: dtypes)
+
+
+@pytest.mark.usefixtures("half")
+def test_a_step_whose_float16_gradient_overflows_is_skipped_and_counted(world: World):
+    """A scale of 2^25 makes gradients of several 100 overflow; halved often enough, the student learns."""
+    chosen = settings(dtype="float16", micro_batch_size=3)
+    step = started(chosen, world)
+    step.engine.optimizer.loss_scaler.cur_scale = 2.0**25
+    feed = Feed(dialogues(16), chosen, pad_id=0, seed=0, world=world)
+    before = [parameter.detach().clone() for parameter in step.engine.module.parameters()]
+    first = step.train(feed.step(0), lr=1e-2, number=1)
+    assert "grad_norm" not in first
+    assert (first["loss_scale"], first["num_skipped_steps"]) == (2.0**24, 1.0)
+    torch.testing.assert_close(list(step.engine.module.parameters()), before)
+    rows = [step.train(feed.step(number), lr=1e-2, number=number + 1) for number in range(1, 20)]
+    assert 0.1 < rows[-1]["grad_norm"] < 10.0
+    assert rows[-1]["num_skipped_steps"] == sum("grad_norm" not in row for row in [first, *rows])
+    assert rows[-1]["loss"] < first["loss"] - 0.3
+
+
+@pytest.mark.usefixtures("half")
+def test_a_float16_gradient_that_fits_at_no_scale_ends_the_run(world: World):
+    chosen = settings(dtype="float16")
+    step = started(chosen, world)
+    next(step.engine.module.parameters()).register_hook(lambda gradient: gradient * math.inf)
+    step.engine.optimizer.loss_scaler.cur_scale = 4.0
+    feed = Feed(dialogues(8), chosen, pad_id=0, seed=0, world=world)
+    assert step.train(feed.step(0), lr=1e-3, number=1)["num_skipped_steps"] == 1.0
+    with pytest.raises(UnsoundStepError, match=r"gradient of step 2 overflows float16 at a loss scale of 2") as caught:
+        step.train(feed.step(1), lr=1e-3, number=2)
+    assert "bfloat16" in caught.value.fix

@@ -1,0 +1,31 @@
+"""Disks that fill up while something is written."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from distill.errors import TrainingError
+
+
+@contextmanager
+def told_if_unwritable(what: str, folder: Path) -> Iterator[None]:
+    """Tells of a failed write with the room that is left; torch raises a RuntimeError, safetensors one of its own.
+
+    Args:
+        what: is being written in the block.
+        folder: where; it exists.
+
+    Raises:
+        TrainingError: it cannot be written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(
+            f"{what} cannot be written: {error}",
+            why=f"{shutil.disk_usage(folder).free / 2**30:.2f} GiB are free in {folder}; earlier checkpoints are sound",
+            fix="free some space and start again: training goes on from the newest checkpoint",
+        ) from error
