@@ -10,8 +10,10 @@ import typer
 
 from distill import __version__
 from distill.cli_cache import CACHE_VERBS, CacheOptions, look_into, worker_overrides
-from distill.cli_output import is_main_rank, print_facts, print_table
+from distill.cli_launch import NprocOption, launch_run, launch_stage, wants_ranks
+from distill.cli_output import is_main_rank, print_facts, print_results, print_table
 from distill.errors import DistillError, RecipeError
+from distill.launch import heed_launcher, is_launched, tell_launcher
 from distill.process import (
     INTERRUPTED,
     TERMINATED,
@@ -47,6 +49,7 @@ def run(
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="the last stage to run")] = None,
     force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="start this stage over")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and print the plan; load no weights")] = False,
+    nproc: NprocOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: every stage that does not stand yet, in order."""
@@ -58,8 +61,11 @@ def run(
         rows: list[dict[str, object]] = [{"stage": d.stage, "action": d.action, "reason": d.reason} for d in decisions]
         print_table(f"plan of {recipe}", rows, as_json=as_json)
         return
+    if wants_ranks(nproc):
+        launch_run(loaded, recipe, overrides, num_processes=nproc, until=until, force=force or (), as_json=as_json)
+        return
     finished = run_recipe(loaded, until=until, force=force or ())
-    _print_results(finished.output, is_whole=until in (None, "evaluate", "report"), as_json=as_json)
+    print_results(finished.output, is_whole=until in (None, "evaluate", "report"), as_json=as_json)
 
 
 def _stage_command(name: str, summary: str) -> None:
@@ -70,10 +76,26 @@ def _stage_command(name: str, summary: str) -> None:
     app.command(name)(command)
 
 
+def _training_command(name: str, summary: str) -> None:
+    def command(
+        recipe: RecipeArgument,
+        overrides: OverridesArgument = None,
+        nproc: NprocOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        if wants_ranks(nproc):
+            launch_stage(name, recipe, overrides, num_processes=nproc, as_json=as_json)
+        else:
+            _run_stage(name, recipe, overrides, as_json=as_json)
+
+    command.__doc__ = summary
+    app.command(name)(command)
+
+
 _stage_command("prepare", "Turn the recipe's data section into prompts and conversations.")
-_stage_command("sft", "Let the student learn answers: the teacher's, or the data's own.")
+_training_command("sft", "Let the student learn answers: the teacher's, or the data's own.")
 _stage_command("pairs", "Sample one teacher and one student answer for each prompt.")
-_stage_command("train", "Train the student from the cache with DeepSpeed.")
+_training_command("train", "Train the student from the cache with DeepSpeed.")
 _stage_command("evaluate", "Measure accuracy, preference rate, divergence and speed.")
 _stage_command("report", "Write report.html and report.json.")
 
@@ -182,29 +204,6 @@ def _load(recipe: Path, overrides: list[str] | None) -> "LoadedRecipe":
         raise RecipeError(f"recipe {recipe} cannot be read: {error.strerror}", fix="check path and rights") from error
 
 
-def _print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
-    """The result table, where the run went as far as an evaluation."""
-    from eval.results import HEADINGS, read_results
-
-    path = output / "evaluate" / "results.json"
-    if not is_main_rank():
-        return
-    if not (is_whole and path.exists()):
-        print_facts("done", {"output": str(output)}, as_json=as_json)
-        return
-    results = read_results(path)
-    if as_json:
-        print(path.read_text(encoding="utf-8"), end="")
-        return
-    rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
-    print_table(f"results of {output}", rows, as_json=False)
-    for line in [*results.sentences(), *results.notes]:
-        print(line)
-    report = output / "report" / "report.html"
-    if report.exists():
-        print(f"report: {report}")
-
-
 def _version(shown: bool) -> bool:
     if shown:
         print(__version__)
@@ -234,6 +233,8 @@ def options(
 def main() -> None:
     """The entry point: errors go to stderr as what / why / fix, without a traceback."""
     keep_freed_memory()
+    if is_launched():
+        heed_launcher()
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' own bars; ours are rich's
     try:
         with stopped_by_sigterm():
@@ -249,7 +250,7 @@ def main() -> None:
         code = INTERRUPTED
     except SystemExit as stop:
         code = stop.code
-    if code in (INTERRUPTED, TERMINATED):
+    if code in (INTERRUPTED, TERMINATED) and not is_launched():
         print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(1 if is_unread() else code)
 
@@ -265,6 +266,9 @@ def _refuse_usage(error: typer.TyperException) -> NoReturn:
 
 
 def _fail(error: DistillError) -> NoReturn:
+    if is_launched():
+        tell_launcher(error)
+        sys.exit(error.exit_code)
     print(f"error: {error}", file=sys.stderr)
     for note in getattr(error, "__notes__", ()):
         print(note, file=sys.stderr)

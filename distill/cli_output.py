@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def is_main_rank() -> bool:
@@ -39,6 +40,29 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]], *, as_json: bo
         table.add_row(*(_text(value) for value in row.values()))
     width = None if sys.stdout.isatty() else 160
     Console(width=width, markup=False, highlight=False).print(table)
+
+
+def print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
+    """The result table, where the run went as far as an evaluation."""
+    from eval.results import HEADINGS, read_results
+
+    path = output / "evaluate" / "results.json"
+    if not is_main_rank():
+        return
+    if not (is_whole and path.exists()):
+        print_facts("done", {"output": str(output)}, as_json=as_json)
+        return
+    results = read_results(path)
+    if as_json:
+        print(path.read_text(encoding="utf-8"), end="")
+        return
+    rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
+    print_table(f"results of {output}", rows, as_json=False)
+    for line in [*results.sentences(), *results.notes]:
+        print(line)
+    report = output / "report" / "report.html"
+    if report.exists():
+        print(f"report: {report}")
 
 
 def _text(value: object) -> str:

@@ -4,6 +4,7 @@ from distill.export.artefacts import export_model
 from distill.export.fidelity import Fidelity, measure_fidelity, tokenize_chats
 from distill.export.formats import FORMATS, MERGED, ExportFormat
 from distill.export.gguf import write_gguf
+from distill.export.merge import MergeReport, write_merged
 from distill.export.report import ArtefactReport, ExportReport, read_artefact, verify_export
 from distill.export.settings import ExportSettings
 from distill.export.smoke import SmokeReport, expected_answers, smoke_test
@@ -16,6 +17,7 @@ __all__ = [
     "ExportReport",
     "ExportSettings",
     "Fidelity",
+    "MergeReport",
     "SmokeReport",
     "expected_answers",
     "export_model",
@@ -25,4 +27,5 @@ __all__ = [
     "tokenize_chats",
     "verify_export",
     "write_gguf",
+    "write_merged",
 ]

@@ -8,13 +8,13 @@ from pydantic import Field, field_validator, model_validator
 from distill.data import DataSettings
 from distill.errors import RecipeError
 from distill.export import ExportSettings
-from distill.models import ModelSettings
+from distill.models import ModelSettings, is_partitioned
 from distill.objectives.table import OBJECTIVES
 from distill.pipeline.stage_settings import DistilledSftSettings, EvaluateSettings, TeacherSettings
 from distill.preference import PairsSettings
 from distill.settings import Settings, parse_yaml, read_yaml, validated, with_overrides
-from distill.teacher_cache import ENDPOINT_CODECS, HIDDEN_STATE_CODECS, SCORE_CODECS, CacheSettings
-from distill.training import TrainSettings
+from distill.teacher_cache import ENDPOINT_CODECS, SCORE_CODECS, CacheSettings
+from distill.training import TrainSettings, draws_answers
 
 
 class Recipe(Settings):
@@ -89,6 +89,27 @@ class Recipe(Settings):
         return self
 
     @model_validator(mode="after")
+    def _a_live_teacher_can_be_at_hand(self) -> "Recipe":
+        if self.train is None or self.teacher is None or not draws_answers(self.train):
+            return self
+        why = f"objective {self.train.objective.name} here reads answers that the student draws while it trains"
+        if self.teacher.endpoint is not None:
+            raise ValueError(
+                f"teacher.endpoint is set, but {why}, with the teacher's weights (load it: teacher.endpoint: null)"
+            )
+        if is_partitioned(self.teacher.placement):
+            raise ValueError(
+                f"teacher.placement is {self.teacher.placement}, but {why}, each rank its own"
+                " (use teacher.placement: device-map)"
+            )
+        if self.student.tokenizer_vocab_size is not None:
+            raise ValueError(
+                f"student.tokenizer_vocab_size is {self.student.tokenizer_vocab_size}, but {why}, by the token ids of"
+                " one tokenizer (leave it out: the student then has the teacher's)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _objectives_get_what_they_learn_from(self) -> "Recipe":
         for name, settings, examples in (("sft", self.sft, "conversations"), ("train", self.train, "pairs")):
             if settings is not None and OBJECTIVES[settings.objective.name].examples != examples:
@@ -108,7 +129,7 @@ def _require_tiers(cache: CacheSettings, train: TrainSettings) -> None:
     needs = OBJECTIVES[objective.name]
     names = [tier.codec for tier in cache.tiers]
     for is_needed, codecs, what in (
-        (needs.needs_distributions(objective), HIDDEN_STATE_CODECS, "compares whole distributions"),
+        (needs.needs_distributions(objective), needs.distribution_tiers(objective), "compares whole distributions"),
         (needs.needs_teacher_scores, SCORE_CODECS, "compares log-probs of tokens"),
     ):
         if is_needed and not set(names) & set(codecs):

@@ -5,17 +5,20 @@ from typing import TypeVar
 
 from distill.data import CHAT_TEMPLATE, Conversation, read_conversations
 from distill.errors import RecipeError
+from distill.files import fingerprint
 from distill.models import (
     LoadedModel,
     ModelSettings,
     add_lora,
     count_parameters,
+    let_adapters_learn,
     load_model,
     new_model,
     prune,
     save_model,
     train_tokenizer,
 )
+from distill.pipeline.merged import with_merged_checkpoint
 from distill.pipeline.prompts import prompts_of_sft
 from distill.pipeline.run_folder import RunFolder, model_source
 from distill.pipeline.stage_settings import DistilledSftSettings
@@ -32,7 +35,15 @@ SettingsType = TypeVar("SettingsType", bound=TrainSettings)
 
 
 def run_sft(run: RunFolder) -> dict[str, object]:
-    """Trains the student's start; `model/` in the stage's folder is the reference policy of later stages."""
+    """Trains the student's start; `model/` in the stage's folder is the reference policy of later stages.
+
+    Adapters end in `merged/` too, with their base in one checkpoint.
+    """
+    summary = _trained(run)
+    return {**summary, **with_merged_checkpoint(run.stage("sft"))}
+
+
+def _trained(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.sft
     assert settings is not None
     conversations = _answered(run, settings)
@@ -117,12 +128,22 @@ def new_student(run: RunFolder, conversations: list[Conversation]) -> LoadedMode
 
 
 def with_adapters(run: RunFolder, student: LoadedModel) -> LoadedModel:
-    """The student wrapped with fresh adapters where the recipe asks for them."""
+    """The student with fresh adapters where the recipe asks for them; those that it has already learn on."""
     lora = run.recipe.student.lora
     if lora is None:
+        let_adapters_learn(student.model)
         return student
     adapted = add_lora(student.model, lora, seed=run.recipe.seed)
-    return LoadedModel(adapted, student.tokenizer, student.source, student.fingerprint)
+    made_of = fingerprint([student.fingerprint, lora.model_dump(mode="json"), run.recipe.seed])
+    return LoadedModel(adapted, student.tokenizer, student.source, made_of)
+
+
+def trainable_start(run: RunFolder, start: LoadedModel) -> LoadedModel:
+    """The student before preference training as it learns: stage `sft`'s adapters go on, others begin fresh."""
+    if run.recipe.sft is None:
+        return with_adapters(run, start)
+    let_adapters_learn(start.model)
+    return start
 
 
 def _saved_start(run: RunFolder, settings: ModelSettings, conversations: list[Conversation]) -> LoadedModel:

@@ -34,11 +34,15 @@ def described_teacher(run: RunFolder) -> TeacherSource:
 
 
 def described_start(run: RunFolder) -> TeacherSource:
-    """The student before preference training; its own template is needed only where stage `sft` saved none."""
+    """The student before preference training; its own template is needed only where stage `sft` saved none.
+
+    What stage `sft` saved says itself on which quantized weights its adapters stand.
+    """
     student, is_trained = run.recipe.student, run.recipe.sft is not None
     return _described(
         run.start_source,
         student,
+        quantization=None if is_trained else student.quantization,
         revision=None if is_trained else student.revision,
         chat_template=None if is_trained else run.chat_template(student),
     )
@@ -48,7 +52,7 @@ def _described(
     source: str | Path,
     settings: ModelSettings,
     *,
-    quantization: Quantization | None = None,
+    quantization: Quantization | None,
     revision: str | None,
     chat_template: Path | None,
 ) -> TeacherSource:

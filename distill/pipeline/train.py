@@ -2,34 +2,45 @@
 
 from distill.data import template_hash
 from distill.models import LoadedModel, model_fingerprint
-from distill.pipeline.cache import data_fingerprint, max_length_tokens, pairs_of, shares_vocabulary
+from distill.pipeline.cache import data_fingerprint, has_teacher_cache, max_length_tokens, scored_pairs
 from distill.pipeline.cache_sources import read_sources
+from distill.pipeline.merged import with_merged_checkpoint
 from distill.pipeline.run_folder import RunFolder
-from distill.pipeline.sft import load_start, settings_here, with_adapters
-from distill.pipeline.teacher import teacher_tokenizer
+from distill.pipeline.sft import load_start, settings_here, trainable_start
+from distill.pipeline.teacher import load_teacher, teacher_tokenizer
 from distill.teacher_cache import TeacherCache, served_fingerprint, tokenizer_fingerprint
-from distill.training import train
+from distill.training import draws_answers, train
 
 
 def run_train(run: RunFolder) -> dict[str, object]:
-    """Trains the student from the cache; `model/` in the stage's folder is the result."""
+    """Trains the student from the cache; `model/` in the stage's folder is the result.
+
+    Adapters end in `merged/` too, with their base in one checkpoint.
+    """
+    summary = _trained(run)
+    return {**summary, **with_merged_checkpoint(run.stage("train"))}
+
+
+def _trained(run: RunFolder) -> dict[str, object]:
     settings = run.recipe.train
     assert settings is not None
     start = load_start(run)
-    teacher_cache = cache_of_teacher(run) if shares_vocabulary(run) else None
+    teacher_cache = cache_of_teacher(run) if has_teacher_cache(run) else None
     reference_cache = cache_of_reference(run, start)
-    student = with_adapters(run, start) if run.recipe.sft is None else start
-    pairs = pairs_of(run, student.tokenizer)
+    student = trainable_start(run, start)
+    pairs = scored_pairs(run, student.tokenizer)
     report = train(
         student,
-        pairs,
+        pairs.students,
         settings=settings_here(run, settings),
         output_dir=run.stage("train"),
         seed=run.recipe.seed,
         teacher_cache=teacher_cache,
         reference_cache=reference_cache,
+        live_teacher=load_teacher(run) if draws_answers(settings) else None,
+        teacher_pairs=pairs.teachers,
     )
-    return {"num_pairs": len(pairs), **report.to_json()}
+    return {"num_pairs": len(pairs.students), **report.to_json()}
 
 
 def cache_of_teacher(run: RunFolder) -> TeacherCache:

@@ -9,9 +9,9 @@ from distill.export.merge import write_merged
 from distill.models import LoraSettings, add_lora, load_model, save_model
 
 
-def with_adapters(folder, target):
+def with_adapters(folder, target, *, quantization=None):
     """The model of `folder` with adapters that change its logits."""
-    loaded = load_model(folder)
+    loaded = load_model(folder, quantization=quantization)
     model = add_lora(loaded.model, LoraSettings(rank=4, alpha=8), seed=0)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -37,6 +37,16 @@ def test_merged_adapters_say_what_base_and_adapters_said(request, tmp_path, stud
     torch.testing.assert_close(logits(tmp_path / "merged"), logits(adapters), rtol=1e-4, atol=1e-3)
     assert (logits(tmp_path / "merged") - logits(base)).abs().max() > 0.1
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
+
+
+def test_adapters_on_four_bits_are_merged_into_what_these_stand_for(llama_folder, tmp_path):
+    adapters = with_adapters(llama_folder, tmp_path / "adapters", quantization="nf4")
+    report = write_merged(adapters, tmp_path / "merged", dtype="float32")
+    assert report.base_quantization == "nf4"
+    assert report.merge_delta < 1e-3
+    torch.testing.assert_close(logits(tmp_path / "merged"), logits(adapters), rtol=1e-4, atol=1e-3)
+    onto_plain = with_adapters(llama_folder, tmp_path / "plain")
+    assert (logits(onto_plain) - logits(adapters)).abs().max() > 0.01
 
 
 def test_a_quantized_model_is_not_rounded_again(llama_folder, tmp_path):

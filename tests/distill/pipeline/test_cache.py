@@ -5,12 +5,20 @@ import pytest
 import torch
 
 from distill.errors import CacheError, RecipeError
-from distill.models import load_model
-from distill.pipeline.cache import pairs_of, run_cache, sequences_of, shares_vocabulary
+from distill.models import load_model, load_tokenizer
+from distill.pipeline.cache import (
+    ScoredPairs,
+    pairs_of,
+    run_cache,
+    scored_pairs,
+    sequences_of,
+    shares_vocabulary,
+)
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.runner import run_recipe
+from distill.progress import read_metrics
 from distill.teacher_cache import TeacherCache, inspect
 
 
@@ -61,6 +69,29 @@ def test_plain_preference_training_needs_no_common_vocabulary(tiny_recipe: Path)
     overrides = [f"student.path={tiny_recipe.parent / 'stranger'}", "train.objective={name: dpo}"]
     stranger = load_recipe(tiny_recipe, overrides)
     assert not shares_vocabulary(RunFolder(stranger, stranger.recipe.output))
+
+
+@pytest.mark.parametrize("objective", ["{name: kd, divergence: uld}", "{name: dadpo}"])
+def test_a_teacher_of_another_tokenizer_scores_the_same_texts_as_its_own_cuts_them(
+    finished: RunFolder, tiny_recipe: Path, tmp_path: Path, objective: str
+):
+    stranger = tiny_recipe.parent / "stranger"
+    overrides = [f"student.path={stranger}", f"train.objective={objective}", "cache.codec=[exact]"]
+    run = run_recipe(load_recipe(tiny_recipe, [*overrides, f"output={tmp_path / 'run'}"]), until="train")
+    pairs = scored_pairs(run, load_tokenizer(stranger))
+    assert pairs.teachers is not None
+    assert [pair.id for pair in pairs.teachers] == [pair.id for pair in pairs.students]
+    teacher, reference = (TeacherCache.open(run.stage("cache") / name) for name in ("teacher", "reference"))
+    assert set(teacher.sequence_ids) == {sequence.sequence_id for sequence in sequences_of(pairs.teachers)}
+    assert set(reference.sequence_ids) == {sequence.sequence_id for sequence in sequences_of(pairs.students)}
+    assert set(teacher.sequence_ids).isdisjoint(reference.sequence_ids)
+    rows = read_metrics(run.stage("train") / "metrics.jsonl")
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+
+
+def test_one_tokenizer_cuts_pairs_once(finished: RunFolder):
+    tokenizer = load_tokenizer(finished.start_source)
+    assert scored_pairs(finished, tokenizer) == ScoredPairs(pairs_of(finished, tokenizer))
 
 
 def test_a_tier_is_added_without_scoring_the_others_again(finished: RunFolder, tmp_path: Path):

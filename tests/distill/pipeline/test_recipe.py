@@ -73,7 +73,7 @@ def test_pairs_are_cut_alike_in_cache_and_training():
 
 
 def test_paths_of_a_recipe_resolve_against_its_file():
-    loaded = load_recipe(QUICKSTART)
+    loaded = load_recipe(QUICKSTART.with_name("qwen2.5-7b-to-1.5b.yaml"))
     assert loaded.recipe.train is not None
     assert loaded.recipe.train.deepspeed is not None
     assert loaded.resolve(loaded.recipe.train.deepspeed).exists()
@@ -89,7 +89,10 @@ def test_paths_of_a_recipe_resolve_against_its_file():
             r"cache\.codec is scores, but objective dadpo here compares whole distributions "
             r"\(add its tier: distill cache RECIPE 'cache\.codec=\[scores,exact\]'\)",
         ),
-        (["cache.codec=[scores,top-k]"], r"cache\.codec is scores, top-k, but .*codec=\[scores,top-k,exact\]'\)"),
+        (
+            ["cache.codec=[scores,sampled]", "train.objective.token_divergence.name=reverse_kl"],
+            r"cache\.codec is scores, sampled, but .*codec=\[scores,sampled,exact\]'\)",
+        ),
         (
             ["cache.codec=top-k", "train.objective.token_divergence=null"],
             r"cache\.codec is top-k, but objective dadpo here compares log-probs of tokens",
@@ -104,3 +107,31 @@ def test_what_would_fail_in_a_later_stage_is_refused_at_once(overrides: list[str
 
 def test_scores_alone_do_for_the_plain_loss():
     load_recipe(QUICKSTART, ["cache.codec=scores", "train.objective.token_divergence=null"])
+
+
+def test_a_list_of_likeliest_tokens_will_do_where_the_divergence_can_be_told_from_it():
+    loaded = load_recipe(QUICKSTART, ["cache.codec=[scores,top-k]"])
+    assert loaded.recipe.cache is not None
+    assert [tier.codec for tier in loaded.recipe.cache.tiers] == ["scores", "top-k"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            [
+                "teacher={path: embedded, endpoint: {base_url: 'http://localhost:1/v1', model: m}}",
+                "cache.codec=scores",
+                "evaluate=null",
+            ],
+            r"teacher\.endpoint is set, but objective gkd here reads answers that the student draws",
+        ),
+        (["teacher.placement=zero-3"], r"teacher\.placement is zero-3, but .* \(use teacher\.placement: device-map\)"),
+        (["student.tokenizer_vocab_size=400"], r"student\.tokenizer_vocab_size is 400, but .* by the token ids of"),
+    ],
+)
+def test_a_teacher_that_cannot_read_what_the_student_draws_is_refused(overrides: list[str], words: str):
+    objective = "train.objective={name: gkd, on_policy_share: 0.5}"
+    with pytest.raises(RecipeError, match=words):
+        load_recipe(QUICKSTART, [objective, *overrides])
+    load_recipe(QUICKSTART, [objective])

@@ -10,10 +10,12 @@ import torch
 from filelock import FileLock
 
 from distill.errors import DistillError, RecipeError, StageError
+from distill.files import read_json
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.recipe import LoadedRecipe, load_recipe
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.runner import plan, run_recipe
+from distill.progress import read_metrics
 from distill.teacher_cache import TeacherCache, verify
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -152,6 +154,41 @@ def test_the_ranks_of_a_launcher_fill_one_runs_caches(tiny_recipe: Path, finishe
         ids = theirs.sequence_ids
         torch.testing.assert_close(ours.token_log_probs(ids), theirs.token_log_probs(ids), rtol=0, atol=1e-3)
     assert next(d for d in plan(load_recipe(tiny_recipe, words)) if d.stage == "cache").action == "skip"
+
+
+def _command(*words: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "distill", *map(str, words)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_nproc_trains_with_two_ranks_as_one_process_does(tiny_recipe: Path, finished: RunFolder, tmp_path: Path):
+    left = shutil.ignore_patterns("train", "export", "evaluate", "report")
+    shutil.copytree(finished.output, tmp_path / "run", ignore=left)
+    words = [tiny_recipe, f"output={tmp_path / 'run'}", "--until", "train", "--nproc", 2, "--json"]
+    result = _command("run", *words)
+    assert result.returncode == 0, result.stderr[-4000:]
+    assert json.loads(result.stdout) == [{"what": "output", "value": str(tmp_path / "run")}]
+    ours, alone = (read_metrics(run / "train" / "metrics.jsonl") for run in (tmp_path / "run", finished.output))
+    assert [row["loss"] for row in ours if "loss" in row] == pytest.approx(
+        [row["loss"] for row in alone if "loss" in row], abs=1e-5
+    )
+    record = read_json(tmp_path / "run" / "train" / "checkpoints" / "step_000002" / "checkpoint.json")
+    assert record["world_size"] == 2
+
+
+@pytest.mark.slow
+def test_what_the_ranks_refuse_is_told_once_and_keeps_its_exit_code(tiny_recipe: Path, tmp_path: Path):
+    result = _command("train", tiny_recipe, f"output={tmp_path / 'run'}", "--nproc", 2)
+    assert (result.returncode, result.stdout) == (2, "")
+    said = "error: stage train needs stage pairs, which does not stand (not made yet)\nfix: distill run tiny.yaml"
+    assert result.stderr.count("error: ") == result.stderr.count(said) == 1
+    assert "Traceback" not in result.stderr
 
 
 def test_a_cache_that_others_write_is_not_started_over(tiny_recipe: Path, finished: RunFolder, tmp_path: Path):

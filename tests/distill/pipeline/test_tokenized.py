@@ -2,10 +2,10 @@ import logging
 
 import pytest
 
-from distill.data import CHAT_TEMPLATE, Conversation, Message, PreferencePair
+from distill.data import CHAT_TEMPLATE, Conversation, Message, PreferencePair, TokenizedPair, TokenizedSequence
 from distill.errors import DataError
 from distill.models import train_tokenizer
-from distill.pipeline.tokenized import tokenized_conversations, tokenized_pairs
+from distill.pipeline.tokenized import tokenized_conversations, tokenized_pairs, whole_in_both
 
 SHORT = Conversation("short", (Message("user", "Hi"), Message("assistant", "Yes")))
 LONG = Conversation("long", (Message("user", "Hi " * 200), Message("assistant", "Yes")))
@@ -35,3 +35,22 @@ def test_pairs_keep_one_prompt_for_both_completions(tokenizer):
     pair = PreferencePair("p", (Message("user", "Hi"),), "Yes", "No")
     (tokens,) = tokenized_pairs(tokenizer, [pair], max_length_tokens=64)
     assert tokens.chosen.prompt_ids == tokens.rejected.prompt_ids
+
+
+def _pair(name: str, chosen: tuple[int, ...], rejected: tuple[int, ...]) -> TokenizedPair:
+    return TokenizedPair(name, TokenizedSequence((1,), chosen), TokenizedSequence((1,), rejected))
+
+
+def test_what_either_tokenizer_cuts_off_is_left_out_on_both_sides_and_counted(caplog: pytest.LogCaptureFixture):
+    """End tokens 9 and 7: b is cut off by the first, c by the second, d is not there in the second at all."""
+    students = [_pair("a", (3, 9), (9,)), _pair("b", (3,), (9,)), _pair("c", (9,), (9,)), _pair("d", (9,), (9,))]
+    teachers = [_pair("a", (7,), (2, 2, 7)), _pair("b", (7,), (7,)), _pair("c", (7,), (9,))]
+    own, other = whole_in_both(students, teachers, end_ids=(9, 7), max_length_tokens=5)
+    assert (own, other) == (students[:1], teachers[:1])
+    assert "left out 3 pairs" in caplog.text
+
+
+def test_no_pair_that_both_read_whole_is_refused():
+    pair = _pair("a", (3,), (9,))
+    with pytest.raises(DataError, match="none of 1 pairs is whole within max_length_tokens=5 for both tokenizers"):
+        whole_in_both([pair], [pair], end_ids=(9, 9), max_length_tokens=5)

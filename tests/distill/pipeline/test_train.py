@@ -12,6 +12,7 @@ from distill.models import load_model
 from distill.pipeline.manifest import read_manifest
 from distill.pipeline.recipe import load_recipe
 from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.runner import run_recipe
 from distill.pipeline.train import cache_of_teacher, run_train
 from distill.progress import read_metrics
 
@@ -61,6 +62,18 @@ def test_a_cache_made_from_something_else_is_refused_by_field(finished: RunFolde
         CacheError, match=rf"{field} is '?(other|7)'?, but .* is asked for\nwhy: .*\nfix: make the cache"
     ):
         run_train(run)
+
+
+def test_answers_that_the_student_draws_are_read_by_the_recipes_teacher(finished: RunFolder, tmp_path: Path):
+    shutil.copytree(finished.output, tmp_path / "run")
+    drawn = load_recipe(
+        finished.loaded.path,
+        ["train.objective={name: gkd, on_policy_share: 1.0, max_new_tokens: 3}", f"output={tmp_path / 'run'}"],
+    )
+    run = run_recipe(drawn, only="train")
+    rows = read_metrics(run.stage("train") / "metrics.jsonl")
+    assert [row["is_on_policy"] for row in rows if "loss" in row] == [1.0, 1.0]
+    assert all(row["token_divergence"] > 0 for row in rows if "loss" in row)
 
 
 def _refused_field(run: RunFolder) -> tuple[str, str]:
