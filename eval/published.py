@@ -20,10 +20,16 @@ from pydantic import Field
 
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
+from eval.objective_figures import ObjectiveFigures
 from eval.results import ResultTable, read_results
 from eval.speed.figures import CacheSpeed, RateDistortion
+from eval.speed.head_figures import HeadSpeed
+from eval.speed.train_figures import TrainSpeed
 
 BENCHMARK: Literal["distill-benchmark"] = "distill-benchmark"
+CACHE_PACKAGES = ("torch", "transformers", "safetensors", "pyarrow")
+
+Figures = CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ObjectiveFigures
 
 
 class PublishedResult(Settings):
@@ -58,7 +64,7 @@ class PublishedBenchmark(Settings):
     num_threads: int
     versions: dict[str, str]
     elapsed_s: float
-    figures: CacheSpeed | RateDistortion = Field(discriminator="format")
+    figures: Figures = Field(discriminator="format")
 
     def to_markdown(self) -> str:
         """The tables, then one line on their origin."""
@@ -84,14 +90,16 @@ def published(run_folder: Path, *, command: str) -> PublishedResult:
     return validated(PublishedResult, values, source=str(run_folder))
 
 
-def published_benchmark(figures: CacheSpeed | RateDistortion, *, command: str, elapsed_s: float) -> PublishedBenchmark:
-    """A benchmark's figures, measured just now on this machine."""
+def published_benchmark(
+    figures: Figures, *, command: str, elapsed_s: float, packages: tuple[str, ...] = CACHE_PACKAGES
+) -> PublishedBenchmark:
+    """A benchmark's figures, measured just now on this machine with these packages."""
     return PublishedBenchmark(
         command=command,
         date=datetime.datetime.now(datetime.UTC).date().isoformat(),
         machine=machine(),
         num_threads=torch.get_num_threads(),
-        versions={name: metadata.version(name) for name in ("torch", "transformers", "safetensors", "pyarrow")},
+        versions={name: metadata.version(name) for name in packages},
         elapsed_s=elapsed_s,
         figures=figures,
     )

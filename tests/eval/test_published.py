@@ -7,6 +7,8 @@ from distill.files import write_json
 from eval.published import command_of, published, published_benchmark, read_published
 from eval.results import ResultRow, ResultTable, write_results
 from eval.speed.figures import CacheSpeed, RateDistortion, ReadRow, Spread
+from eval.speed.head_figures import HeadSpeed
+from eval.speed.train_figures import TrainSpeed
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -30,7 +32,9 @@ def test_a_published_benchmark_reads_back_with_its_origin(tmp_path: Path):
     once = Spread(median=2.0, low=1.0, high=3.0)
     read = ReadRow(name="`scores`", bytes_per_token=4.1, read_tokens_per_cpu_s=once)
     speed = CacheSpeed(shapes={"reading": "r"}, capture=(), reading=(read,), reading_ratio={}, waiting=())
-    for figures in (speed, RateDistortion(teachers=(), notes=("a note",))):
+    rates = RateDistortion(teachers=(), notes=("a note",))
+    train = TrainSpeed(work="w", steps_a_turn=1, largest_loss_difference=1e-6, matmul_flops_per_s=once)
+    for figures in (speed, rates, train, HeadSpeed(shape="s", device="CPU", notes=("a note",))):
         found = published_benchmark(figures, command="python -m x", elapsed_s=90.0)
         write_json(tmp_path / "published.json", found.model_dump(mode="json"))
         assert read_published(tmp_path / "published.json") == found

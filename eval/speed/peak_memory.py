@@ -1,0 +1,68 @@
+"""Memory that a step takes: the process's peak above its level once model and optimizer stand."""
+
+import resource
+import sys
+from pathlib import Path
+
+import torch
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"
+
+
+def with_state(optimizer: torch.optim.Optimizer) -> None:
+    """Gives AdamW the moments that its first step would make, all zero, so that they count as built.
+
+    The step counter stands at 0 and what is there already stays, so that no update changes.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            if parameter.requires_grad and not optimizer.state[parameter]:
+                # Written, not only reserved: pages of untouched zeros take no memory.
+                first, second = (torch.empty_like(parameter).fill_(0.0) for _ in range(2))
+                step = torch.zeros((), dtype=torch.float32)
+                optimizer.state[parameter] = {"step": step, "exp_avg": first, "exp_avg_sq": second}
+
+
+class PeakMemory:
+    """Bytes of resident memory of this process.
+
+    `level_bytes` stands when this is made and the peak counts from there on, where the system can start it anew
+    (Linux can); elsewhere the peak is that of the whole process.
+    """
+
+    def __init__(self) -> None:
+        self._before_bytes = peak_bytes()
+        self.level_bytes = resident_bytes()
+        if _CLEAR.exists():
+            _CLEAR.write_text(_RESET_PEAK)
+
+    @property
+    def above_level_bytes(self) -> int:
+        """What was needed on top of the level, at most, so far."""
+        return max(peak_bytes() - self.level_bytes, 0)
+
+    @property
+    def raw_bytes(self) -> int:
+        """The most that the process ever held."""
+        return max(self._before_bytes, peak_bytes())
+
+
+def resident_bytes() -> int:
+    """What the process holds now; its peak where the system does not say."""
+    return _status_bytes("VmRSS") or peak_bytes()
+
+
+def peak_bytes() -> int:
+    """The most that the process held since it began or since its peak was started anew."""
+    return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
+
+
+_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+def _status_bytes(name: str) -> int | None:
+    if not _STATUS.exists():
+        return None
+    found = next((line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:")), None)
+    return None if found is None else int(found.split()[1]) * 1024
