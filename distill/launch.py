@@ -245,8 +245,8 @@ def _error_of(failures: Sequence[Failure]) -> DistillError:
     return StageError(
         f"rank {best.rank} {what}",
         why=why or "the system ends a process when memory runs out; someone may also have ended it",
-        fix="the same command goes on from the last checkpoint; where memory ran out: smaller max_tokens_per_pass, or"
-        " another memory plan of ds_configs/",
+        fix="the same command goes on from the last checkpoint; where memory ran out, with a smaller"
+        " max_tokens_per_pass",
     )
 
 

@@ -15,7 +15,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from distill.files import write_jsonl
+from distill.files import write_text
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,8 @@ class MetricsWriter:
 
     def __init__(self, path: Path, *, keep_below_step: int | None = None) -> None:
         kept = [] if keep_below_step is None else [r for r in read_metrics(path) if r["step"] < keep_below_step]
-        write_jsonl(path, kept)
+        # A loss may be infinite, which `write_jsonl` refuses.
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._handle = path.open("a", encoding="utf-8")
 
     def write(self, row: Mapping[str, float]) -> None:

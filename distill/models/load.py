@@ -1,6 +1,7 @@
 """Loads any causal language model that transformers knows, from safetensors or GGUF, with its tokenizer."""
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,7 +185,8 @@ def resolved_device(device: str) -> str:
         ModelError: the device is not one of this machine.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        # A launcher's ranks share the machine: each has the GPU of its number.
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
     try:
         kind = torch.device(device).type
     except RuntimeError as error:

@@ -2,7 +2,7 @@
 
 What each query sees follows from the runs; blocks of the row that see nothing of each other are never computed. The
 forward pass is checked on a CPU, where FlexAttention runs uncompiled; its backward pass exists on GPUs only, so that
-`agrees_with_runs` tries both there before a model keeps it. No GPU was at hand when this was written.
+`agrees_with_runs` tries both there before a model keeps it: a GPU's kernels are held by that check alone.
 """
 
 import functools

@@ -68,10 +68,12 @@ def token_losses(settings: PairSettings) -> tuple[TokenLoss, ...]:
     if isinstance(settings, GkdSettings):
         return (TokenLoss("jensen_shannon", {"beta": settings.beta}, "chosen", 1.0, softness, tier),)
     chosen, rejected, weight = settings.chosen_alpha, settings.rejected_alpha, settings.rejected_weight
-    return (
+    both = (
         TokenLoss("skew_kl", {"alpha": chosen}, "chosen", 2.0 - weight, softness, tier),
         TokenLoss("skew_reverse_kl", {"alpha": rejected}, "rejected", weight, softness, tier),
     )
+    # Zero times an infinite divergence would be nan.
+    return tuple(loss for loss in both if loss.weight > 0.0)
 
 
 def token_divergences(

@@ -135,5 +135,6 @@ def _rows(scores: Sequence[EndpointScores], codec: Codec) -> EncodedRows:
     k = codec.settings.k
     token_ids = torch.cat([own.top_ids[:, :k] for own in scores])
     log_probs = torch.cat([own.top_log_probs[:, :k] for own in scores])
-    tail = (1.0 - log_probs.double().exp().sum(-1)).clamp(0.0, 1.0).float()
+    # Float32 log-probs cannot tell less than 2^-24 from nothing, and no token is impossible for a softmax.
+    tail = (1.0 - log_probs.double().exp().sum(-1)).clamp(2.0**-24, 1.0).float()
     return codec.rows_of(TopK(token_ids, log_probs, tail, torch.zeros_like(tail)))

@@ -55,7 +55,7 @@ class Checkpoints:
 
     def folder_of(self, step: int) -> Path:
         """Where the checkpoint after `step` steps lies, if it is kept."""
-        return self.folder / f"step_{step:06d}"
+        return self.folder / _name(step)
 
     def save(
         self,
@@ -121,7 +121,7 @@ class Checkpoints:
             write_json(partial / RECORD_NAME, record)
             _discard(self.folder_of(step))
             partial.rename(self.folder_of(step))
-            for old in self._superfluous(held_out):
+            for old in self._superfluous(step, held_out):
                 _discard(old)
 
     def load_newest(self, engine: Any) -> Checkpoint | None:
@@ -158,12 +158,13 @@ class Checkpoints:
         """
         for folder in reversed(self._folders()):
             try:
-                record = _verified_record(folder)
-            except DataError as error:
+                record = verified_record(folder)
+                checkpoint = _read(folder, record)
+            except (DataError, ValueError) as error:
                 log.warning("checkpoint %s is damaged and passed over: %s", folder, error)
                 continue
             self._require_own(folder, record)
-            return _read(folder, record)
+            return checkpoint
         return None
 
     def _folders(self) -> list[Path]:
@@ -172,10 +173,15 @@ class Checkpoints:
             key=lambda path: (len(path.name), path.name),
         )
 
-    def _superfluous(self, held_out: HeldOutLosses) -> list[Path]:
-        """Those beyond the last `keep_last`; the best is none of them."""
+    def _superfluous(self, step: int, held_out: HeldOutLosses) -> list[Path]:
+        """Those beyond the last `keep_last` up to `step`; the best is none of them.
+
+        Later ones were passed over at the start as damaged, and this run writes them anew.
+        """
         best = self.folder_of(held_out.best_step) if self.keep_best and held_out.best_step is not None else None
-        return [folder for folder in self._folders()[: -self.keep_last] if folder != best]
+        folders = self._folders()
+        number = folders.index(self.folder_of(step)) + 1
+        return [f for f in (*folders[:number][: -self.keep_last], *folders[number:]) if f != best]
 
     def _require_own(self, folder: Path, record: dict[str, object]) -> None:
         if record["fingerprint"] != self.fingerprint:
@@ -184,6 +190,10 @@ class Checkpoints:
                 why="going on from it would give a model that no recipe describes",
                 fix=f"put the settings back, or delete {self.folder} to train from the start",
             )
+
+
+def _name(step: object) -> str:
+    return f"step_{step:06d}" if isinstance(step, int) else ""
 
 
 def _discard(folder: Path) -> None:
@@ -202,11 +212,13 @@ def _read(folder: Path, record: dict[str, object]) -> Checkpoint:
     )
 
 
-def _verified_record(folder: Path) -> dict[str, object]:
+def verified_record(folder: Path) -> dict[str, object]:
     """The record of a checkpoint whose files all match their checksums.
 
+    It tells damage, not malice: whoever can change the files can change the record.
+
     Raises:
-        DataError: record or file missing, of another format, or changed.
+        DataError: record or file missing, of another format, changed, or not of this folder.
     """
     record = read_json(folder / RECORD_NAME)
     if (record.get("format"), record.get("version")) != (FORMAT, VERSION):
@@ -215,6 +227,11 @@ def _verified_record(folder: Path) -> dict[str, object]:
     files = record.get("files")
     if not isinstance(files, dict) or not {"step", "fingerprint", "world_size", "held_out"} <= record.keys():
         raise DataError(f"{folder / RECORD_NAME} lacks a field")
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {RECORD_NAME}
+    if surplus := sorted(present - files.keys()):
+        raise DataError(f"{folder / surplus[0]} is not in {RECORD_NAME}")
+    if not any(name.startswith(f"{ENGINE_TAG}/") for name in files) or folder.name != _name(record["step"]):
+        raise DataError(f"{folder / RECORD_NAME} is not the record of this folder")
     for name, checksum in files.items():
         path = folder / name
         if not path.is_file():

@@ -9,6 +9,9 @@ from safetensors import SafetensorError
 
 from distill.errors import TrainingError
 
+TORCH_WRITER = ("PytorchStreamWriter", "inline_container", "unexpected pos")
+"""What torch says when a file cannot be written."""
+
 
 @contextmanager
 def told_if_unwritable(what: str, folder: Path) -> Iterator[None]:
@@ -24,6 +27,9 @@ def told_if_unwritable(what: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        # A lost rank and a full device are RuntimeErrors, too.
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in TORCH_WRITER):
+            raise
         raise TrainingError(
             f"{what} cannot be written: {error}",
             why=f"{shutil.disk_usage(folder).free / 2**30:.2f} GiB are free in {folder}; earlier checkpoints are sound",

@@ -61,6 +61,12 @@ def memory_plan(settings: TrainSettings) -> dict[str, Any]:
             why="a memory plan holds no batch sizes, no optimizer and no monitors; the recipe owns them",
             fix=f"delete {', '.join(owned)} from {settings.deepspeed.name}",
         )
+    zero = plan.get("zero_optimization", {})
+    if not isinstance(zero, dict) or zero.get("stage", 0) not in (0, 1, 2, 3) or isinstance(zero.get("stage", 0), bool):
+        raise RecipeError(
+            f"{settings.deepspeed} says zero_optimization is {json.dumps(zero)}",
+            why="it has to be an object whose stage is 0, 1, 2 or 3",
+        )
     _require_dtype(plan, settings)
     return plan
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -48,9 +49,19 @@ def write_failed_step(
     Returns:
         The error to raise: with the folder and the worst examples of all ranks.
     """
-    world, readings = step.world, step.read(batch)[1]
     folder = output_dir / f"failed_step_{error.number:06d}"
-    partial = output_dir / f".{folder.name}.partial"
+    try:
+        return _written(error, step, batch, lr=lr, folder=folder, tokenizer=tokenizer)
+    except (OSError, SafetensorError) as unwritten:
+        why = f"{error.why}. The batch could not be written to {folder}: {unwritten}"
+        return TrainingError(error.what, why=why, fix=error.fix)
+
+
+def _written(
+    error: UnsoundStepError, step: StudentStep, batch: GlobalBatch, *, lr: float, folder: Path, tokenizer: Tokenizer
+) -> TrainingError:
+    world, readings = step.world, step.read(batch)[1]
+    partial = folder.with_name(f".{folder.name}.partial")
     if world.is_main:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)

@@ -1,8 +1,12 @@
 """When a loss has exploded: what a run's own losses say is usual, and what is too far from it to go on."""
 
+import math
 import statistics
 from collections import deque
-from collections.abc import Iterable
+from pathlib import Path
+
+from distill.files import read_json, write_json
+from distill.settings import Settings
 
 MIN_STEPS = 20
 """Losses that have to be known before one is called unusual."""
@@ -10,6 +14,18 @@ WINDOW_STEPS = 100
 PATIENCE_STEPS = 5
 FLOOR = 1.0
 """Nats: the least that counts as usual, so that the noise of a loss near 0 is not taken for an explosion."""
+
+
+FILE_NAME = "guard.json"
+
+
+class GuardState(Settings):
+    """What a guard knows, in a checkpoint."""
+
+    recent: tuple[float, ...]
+    largest: float
+    num_above: int
+    lowest_median: float | None
 
 
 class LossGuard:
@@ -34,10 +50,18 @@ class LossGuard:
         self._largest = 0.0
         self._num_above = 0
 
-    def replay(self, losses: Iterable[float]) -> None:
-        """Takes in the losses of the steps before a resume."""
-        for loss in losses:
-            self.verdict(loss)
+    def save(self, folder: Path) -> None:
+        """Writes what is known of the losses to `guard.json` in `folder`."""
+        known = {"recent": list(self._recent), "largest": self._largest, "num_above": self._num_above}
+        lowest = self._lowest_median if math.isfinite(self._lowest_median) else None
+        write_json(folder / FILE_NAME, {**known, "lowest_median": lowest})
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote, so that a resumed run judges as the uninterrupted one."""
+        known = GuardState.model_validate(read_json(folder / FILE_NAME))
+        self._recent.extend(known.recent)
+        self._largest, self._num_above = known.largest, known.num_above
+        self._lowest_median = math.inf if known.lowest_median is None else known.lowest_median
 
     def verdict(self, loss: float) -> str | None:
         """Takes in the finite loss of a step; says in words how it has exploded, None where it has not."""

@@ -16,7 +16,9 @@ from distill.training.settings import TrainSettings
 CADENCE = frozenset(
     {"deepspeed", "log_every_steps", "save_every_steps", "keep_last", "keep_best", "save_models"}
     | {"explosion_factor", "checks_start", "monitor"}
+    | {"max_tokens_per_pass", "micro_batch_size", "gradient_checkpointing"}
 )
+"""Settings that change what is written, checked or how fast, and the weights by rounding at most."""
 
 
 def training_fingerprint(
@@ -32,7 +34,8 @@ def training_fingerprint(
 ) -> str:
     """The sha256 over start, data, settings, seed, memory plan, caches and the fingerprint of a live teacher.
 
-    The memory plan counts by content, not by path; how often is logged and saved does not count.
+    The memory plan counts by content, not by path. How often is logged and saved does not count, nor how a batch is
+    cut: a run that ran out of memory goes on with smaller passes.
     """
     fields = TrainSettings.model_fields.keys() - CADENCE
     return fingerprint(

@@ -5,13 +5,14 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from distill.errors import TrainingError
+from distill.errors import DataError, TrainingError
 from distill.models import LoadedModel
 from distill.models.world import World
-from distill.training.checkpoint import Checkpoints
+from distill.training.checkpoint import Checkpoints, verified_record
 from distill.training.disk import told_if_unwritable
 from distill.training.ema import MovingAverage
 from distill.training.final_model import copy_model, save_student
+from distill.training.guard import LossGuard
 from distill.training.held_out import HeldOutLosses
 from distill.training.report import MODEL_NAME, Ending, StopReason, mark_finished
 from distill.training.settings import TrainSettings
@@ -29,6 +30,7 @@ class Keeper:
         world: whose main rank decides for all.
         output_dir: gets checkpoints/ and model/.
         identity: the fingerprint of the run.
+        guard: what it knows of the losses is kept with the checkpoints.
     """
 
     def __init__(
@@ -40,7 +42,9 @@ class Keeper:
         world: World,
         output_dir: Path,
         identity: str,
+        guard: LossGuard,
     ) -> None:
+        self.guard = guard
         self.engine, self.student, self.settings, self.world = engine, student, settings, world
         self.output_dir, self.identity = output_dir, identity
         self.held_out, self.is_over = HeldOutLosses(), False
@@ -60,6 +64,7 @@ class Keeper:
         if newest is None:
             return 0
         self.held_out = newest.held_out
+        self.guard.load(newest.folder)
         if self.average is not None:
             self.average.load(newest.folder)
         self._decide()
@@ -94,6 +99,8 @@ class Keeper:
         has_model = self.settings.save_models or is_needed
 
         def write_more(folder: Path) -> None:
+            if self.world.is_main:
+                self.guard.save(folder)
             if self.average is not None and self.world.is_main:
                 self.average.save(folder)
             if has_model:
@@ -132,4 +139,13 @@ class Keeper:
                 why=f"step {step} has the lowest held-out loss, and final_model is best",
                 fix=f"delete {self.output_dir} to train from the start, or set final_model=last",
             )
+        if self.world.is_main:
+            try:
+                verified_record(folder.parent)
+            except DataError as error:
+                raise TrainingError(
+                    f"the best checkpoint is damaged: {error}",
+                    why=f"step {step} has the lowest held-out loss, and final_model is best",
+                    fix="set final_model=last, which takes the weights as they are now",
+                ) from error
         return folder

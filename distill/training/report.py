@@ -1,5 +1,6 @@
 """How a training run ended; the file that marks a run as finished."""
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -58,7 +59,7 @@ def report_of(output_dir: Path, ending: Ending) -> TrainReport:
     rows = read_metrics(path)
     steps = [row for row in rows if "loss" in row]
     held_out = [row for row in rows if "valid_loss" in row]
-    best = min(held_out, key=lambda row: (row["valid_loss"], row["step"])) if held_out else None
+    best = min(held_out, key=lambda row: (_comparable(row["valid_loss"]), row["step"])) if held_out else None
     elapsed_s = max((row["elapsed_s"] for row in rows), default=0.0)
     num_tokens = int(steps[-1]["total_tokens"]) if steps else 0
     return TrainReport(
@@ -94,4 +95,14 @@ def mark_finished(output_dir: Path, identity: str, ending: Ending) -> None:
     """Writes the file that says the run is over."""
     report = report_of(output_dir, ending).to_json()
     del report["metrics_path"], report["model_folder"]
-    write_json(output_dir / REPORT_NAME, {"fingerprint": identity, **report})
+    sound = {name: None if _is_infinite(value) else value for name, value in report.items()}
+    write_json(output_dir / REPORT_NAME, {"fingerprint": identity, **sound})
+
+
+def _comparable(loss: float) -> float:
+    """As `HeldOutLosses` takes it: what is not finite is infinite."""
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

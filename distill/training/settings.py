@@ -16,7 +16,7 @@ class TrainSettings(Settings):
     """One training run; how it is spread over micro batches and ranks changes speed and memory, not the result."""
 
     objective: ObjectiveSettings
-    learning_rate: float = Field(gt=0, description="peak, reached after the warm-up")
+    learning_rate: float = Field(gt=0, allow_inf_nan=False, description="peak, reached after the warm-up")
     num_epochs: float | None = Field(None, gt=0, description="passes over the examples; this or max_steps")
     max_steps: int | None = Field(None, gt=0, description="optimizer steps; this or num_epochs")
     global_batch_size: int = Field(gt=0, description="examples per optimizer step, over all ranks")
@@ -27,9 +27,9 @@ class TrainSettings(Settings):
     warmup_ratio: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the rate climbs")
     schedule: ScheduleName = Field("cosine", description="how the rate falls after the warm-up")
     min_lr_ratio: float = Field(0.0, ge=0, le=1, description="where the rate falls to, as a share of learning_rate")
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's, on matrices only")
+    weight_decay: float = Field(0.0, ge=0, allow_inf_nan=False, description="AdamW's, on matrices only")
     betas: tuple[float, float] = Field((0.9, 0.999), description="AdamW's decay rates of both moments")
-    max_grad_norm: float = Field(1.0, gt=0, description="longest gradient, L2 over all parameters")
+    max_grad_norm: float = Field(1.0, gt=0, allow_inf_nan=False, description="longest gradient, L2 over all parameters")
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         "float32", description="of weights and activations; float16, with a loss scale, on GPUs only"
     )
@@ -47,12 +47,17 @@ class TrainSettings(Settings):
     keep_best: bool = Field(False, description="also keep the checkpoint with the lowest held-out loss")
     final_model: Literal["last", "best"] = Field("last", description="which step's weights the run ends with")
     stop_after: int | None = Field(None, gt=0, description="held-out losses without improvement that end the run")
-    min_improvement: float = Field(0.0, ge=0, description="fall of the held-out loss, nats, that counts for stop_after")
+    min_improvement: float = Field(
+        0.0, ge=0, allow_inf_nan=False, description="fall of the held-out loss, nats, that counts for stop_after"
+    )
     ema_decay: float | None = Field(
         None, gt=0, lt=1, description="the run ends with a moving average of the weights; none: with the weights"
     )
     explosion_factor: float | None = Field(
-        10.0, gt=1, description="times its usual size (1 nat at least) at which a loss stops the run; null: at none"
+        10.0,
+        gt=1,
+        allow_inf_nan=False,
+        description="times its usual size (1 nat at least) at which a loss stops the run; null: at none",
     )
     checks_start: bool = Field(
         True, description="refuse a student that does not start as the reference of its cache; false: log it"

@@ -196,7 +196,7 @@ class StudentStep:
                 f"the gradient of step {number} overflows float16 at a loss scale of {2 * scale:g}",
                 number=number,
                 metrics=metrics,
-                why="no smaller scale is left, and no step changes the weights any more",
+                why="1, the smallest scale, is what is left, and steps no longer change the weights",
                 fix="dtype=bfloat16, which overflows as late as float32",
             )
 

@@ -14,6 +14,7 @@ from distill.objectives import OutputHead
 from distill.objectives.table import OBJECTIVES
 from distill.progress import MetricsWriter, Tracker, read_metrics, tracked
 from distill.teacher_cache import Prefetched, TeacherCache, prefetched
+from distill.training.agreement import require_one_form
 from distill.training.alignment import require_aligned
 from distill.training.cached_scores import cached_scores
 from distill.training.clock import Clock
@@ -173,6 +174,7 @@ class _Run:
         self.tokenizer, self.precision = student.tokenizer, coarsest_precision(student, settings)
         module = prepared_module(student, settings)
         self.form = module.form
+        require_one_form(self.form, world)
         self.engine = start_engine(module, settings)
         self.step = StudentStep(
             self.engine,
@@ -181,7 +183,10 @@ class _Run:
             teacher_head=head,
             clips_outside=clips_outside(memory_plan(settings), settings),
         )
-        self.keeper = Keeper(self.engine, student, settings, world=world, output_dir=output_dir, identity=identity)
+        guard = self.step.guard
+        self.keeper = Keeper(
+            self.engine, student, settings, world=world, output_dir=output_dir, identity=identity, guard=guard
+        )
 
     def to_the_end(self, feed: Feed, valid_feed: Feed, *, rollout: Rollout | None = None) -> TrainReport:
         """All steps that are left, then the model and the report."""
@@ -191,7 +196,6 @@ class _Run:
         path = self.output_dir / METRICS_NAME
         rows = [row for row in read_metrics(path) if row["step"] <= first]
         clock = Clock.after(rows)
-        self.step.guard.replay(row["loss"] for row in rows if "loss" in row)
         self._require_sound_start(feed, first)
         with ExitStack() as stack:
             writer: RowWriter | None = None

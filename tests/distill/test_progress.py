@@ -117,3 +117,13 @@ def test_workers_and_other_ranks_draw_no_bar_on_the_terminal(monkeypatch):
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setattr("multiprocessing.parent_process", lambda: object())
     assert not _draws_bars()
+
+
+def test_infinite_figures_outlive_a_resume(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    with MetricsWriter(path) as writer:
+        writer.write({"step": 1, "valid_loss": float("inf")})
+        writer.write({"step": 2, "loss": 1.0})
+    with MetricsWriter(path, keep_below_step=2):
+        pass
+    assert read_metrics(path) == [{"step": 1, "valid_loss": float("inf")}]

@@ -3,7 +3,7 @@ import torch
 
 from distill.errors import RecipeError
 from distill.numerics import log_softmax
-from distill.objectives import DistillM2Settings, PairTerms, TokenTerms, divergence, pair_loss
+from distill.objectives import DistillM2Settings, PairTerms, TokenTerms, divergence, pair_loss, token_losses
 from distill.settings import validated
 
 PAIR_INDEX = torch.tensor([0, 0, 1, 1, 0])
@@ -76,3 +76,8 @@ def test_gradient_is_that_of_finite_differences():
 def test_settings_refuse(values, message):
     with pytest.raises(RecipeError, match=message):
         validated(DistillM2Settings, values, source="recipe")
+
+
+def test_an_answer_of_weight_zero_is_in_no_term():
+    """Zero times an infinite divergence would be nan."""
+    assert [loss.on for loss in token_losses(DistillM2Settings(rejected_weight=0.0))] == ["chosen"]

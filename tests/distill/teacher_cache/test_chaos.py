@@ -125,7 +125,8 @@ def test_workers_killed_twenty_times_write_what_one_worker_writes(tmp_path):
     assert sorted(TeacherCache.open(folder).sequence_ids) == sorted(
         row.sequence_id for row in some_sequences(NUM_PROMPTS)
     )
-    assert len(_writers(folder)) > 2
+    # Whether a victim lived long enough to commit a shard is chance; that the work was shared is not.
+    assert len(_writers(folder)) >= 2
 
 
 def _seconds_of_a_shard(folder: Path) -> float:

@@ -174,3 +174,28 @@ def test_what_killed_runs_left_goes_away_at_the_next_start(tmp_path: Path):
         (tmp_path / name / "engine").mkdir(parents=True)
     checkpoints(tmp_path).load_newest(Engine(0.0))
     assert [path.name for path in tmp_path.iterdir()] == ["step_000001"]
+
+
+def test_a_sound_checkpoint_outlives_damaged_later_ones(tmp_path: Path):
+    """Resumed from step 1 past two damaged ones: what is saved next is kept, and they go."""
+    for step in (1, 3, 4):
+        checkpoints(tmp_path, keep_last=3).save(Engine(step), step=step)
+    for step in (3, 4):
+        (tmp_path / f"step_{step:06d}" / "engine" / "weight.pt").unlink()
+    checkpoints(tmp_path).save(Engine(2.0), step=2)
+    assert names(tmp_path) == ["step_000001", "step_000002"]
+
+
+@pytest.mark.parametrize("change", [{"step": 5}, {"step": "2"}, {"files": {}}, {"held_out": 3}])
+def test_a_record_of_something_else_is_passed_over(tmp_path: Path, change: dict[str, object]):
+    checkpoints(tmp_path).save(Engine(1.0), step=2)
+    path = tmp_path / "step_000002" / "checkpoint.json"
+    write_json(path, read_json(path) | change)
+    assert checkpoints(tmp_path).newest() is None
+
+
+def test_a_file_that_was_put_beside_the_others_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    checkpoints(tmp_path).save(Engine(1.0), step=2)
+    (tmp_path / "step_000002" / "engine" / "more.pt").write_text("here")
+    assert checkpoints(tmp_path).newest() is None
+    assert "engine/more.pt is not in checkpoint.json" in caplog.text

@@ -38,3 +38,12 @@ def test_what_is_written_is_not_in_the_way(tmp_path: Path):
     with told_if_unwritable("the file", tmp_path):
         (tmp_path / "file").write_text("here")
     assert (tmp_path / "file").read_text() == "here"
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("[gloo] Connection closed by peer"), torch.OutOfMemoryError("CUDA out of memory")]
+)
+def test_a_lost_rank_or_a_full_device_is_no_full_disk(tmp_path: Path, error: Exception):
+    with pytest.raises(type(error)) as caught, told_if_unwritable("the weights", tmp_path):
+        raise error
+    assert caught.value is error

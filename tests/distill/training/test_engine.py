@@ -127,3 +127,11 @@ def test_only_matrices_decay():
     optimizer = adamw(module, settings(weight_decay=0.1))
     decays = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert decays == {2: 0.1, 1: 0.0}
+
+
+@pytest.mark.parametrize("zero", ["true", '{"stage": "two"}', '{"stage": 4}', '{"stage": true}', "[]"])
+def test_a_memory_plan_of_no_stage_is_refused(tmp_path: Path, zero: str):
+    path = tmp_path / "plan.json"
+    path.write_text(f'{{"zero_optimization": {zero}}}')
+    with pytest.raises(RecipeError, match="zero_optimization is"):
+        memory_plan(settings(deepspeed=str(path)))

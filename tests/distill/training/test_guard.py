@@ -1,4 +1,5 @@
 import random
+from pathlib import Path
 
 import pytest
 
@@ -54,7 +55,21 @@ def test_a_guard_that_is_turned_off_says_nothing():
     assert verdicts([0.5] * 30 + [1e30] * 30, factor=None) == []
 
 
-def test_a_resumed_run_knows_what_was_usual():
-    guard = LossGuard(10.0)
-    guard.replay([0.5] * 30)
-    assert guard.verdict(2000.0) == "2000 times the usual 1, and 10 times the largest so far"
+def test_a_resumed_guard_judges_as_the_one_that_was_saved(tmp_path: Path):
+    """In the middle of a row of high losses, whose count goes on."""
+    before = LossGuard(10.0)
+    for loss in [0.5] * 130 + [11.0] * (PATIENCE_STEPS - 1):
+        assert before.verdict(loss) is None
+    before.save(tmp_path)
+    after = LossGuard(10.0)
+    after.load(tmp_path)
+    verdict = after.verdict(11.0)
+    assert verdict is not None
+    assert verdict == before.verdict(11.0)
+
+
+def test_a_guard_without_losses_is_saved_too(tmp_path: Path):
+    LossGuard(10.0).save(tmp_path)
+    after = LossGuard(10.0)
+    after.load(tmp_path)
+    assert after.verdict(1e30) is None

@@ -71,3 +71,9 @@ def test_only_the_tiers_that_are_read_make_another_run(scored: Scored, tmp_path:
     assert of("dadpo", scored.teacher) == of("dadpo", without)
     assert of("kd", scored.teacher) != of("kd", without)
     assert of("dadpo", scored.teacher) != of("dadpo", scored.reference)
+
+
+def test_how_a_batch_is_cut_and_recomputed_changes_nothing():
+    """A run that ran out of memory goes on with smaller passes."""
+    smaller = settings(micro_batch_size=2, max_tokens_per_pass=64, gradient_checkpointing=True)
+    assert identity(settings=smaller) == identity()

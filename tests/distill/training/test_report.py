@@ -1,6 +1,8 @@
+import math
 from pathlib import Path
 
-from distill.files import write_jsonl
+from distill.files import read_json, write_jsonl
+from distill.progress import MetricsWriter
 from distill.training.report import METRICS_NAME, Ending, finished_report, mark_finished, report_of
 
 ENDING = Ending("no improvement", 1, True)
@@ -41,3 +43,15 @@ def test_a_run_whose_model_is_gone_is_not_finished(tmp_path: Path):
     mark_finished(tmp_path, "mine", ENDING)
     (tmp_path / "model").rmdir()
     assert finished_report(tmp_path, "mine") is None
+
+
+def test_an_infinite_held_out_loss_does_not_keep_a_run_from_ending(tmp_path: Path):
+    """It is written as null, and is never the best."""
+    with MetricsWriter(tmp_path / "metrics.jsonl") as writer:
+        for step, loss in ((1, math.nan), (2, 1.0), (3, math.inf)):
+            writer.write({"step": step, "loss": 1.0, "total_tokens": 1, "elapsed_s": 1.0})
+            writer.write({"step": step, "valid_loss": loss, "elapsed_s": 1.0})
+    ending = Ending("all steps taken", 3, False)
+    mark_finished(tmp_path, "run", ending)
+    mark = read_json(tmp_path / "train_report.json")
+    assert (mark["valid_loss"], mark["best_step"], mark["best_valid_loss"]) == (None, 2, 1.0)

@@ -62,3 +62,8 @@ def test_conversations_are_not_held_out_twice():
 
 def test_an_average_that_never_moves_is_refused():
     assert "ema_decay is 1" in refusal(ema_decay=1)
+
+
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "max_grad_norm", "explosion_factor"])
+def test_an_infinite_number_is_refused(name: str):
+    assert f"{name} is inf" in refusal(**{name: float("inf")})

@@ -16,6 +16,7 @@ from distill.objectives.table import SftSettings
 from distill.training.cached_scores import cached_scores
 from distill.training.engine import clips_outside, memory_plan, start_engine
 from distill.training.feed import Feed
+from distill.training.guard import LossGuard
 from distill.training.settings import TrainSettings
 from distill.training.step import StudentStep, UnsoundStepError
 from distill.training.trainer import prepared_module
@@ -149,11 +150,14 @@ def test_a_pass_that_does_not_count_is_in_no_readings(world: World):
     assert len(started(chosen, world).read(repeated)[1]) == 1
 
 
-def test_an_exploded_loss_stops_before_the_weights_change(world: World):
+def test_an_exploded_loss_stops_before_the_weights_change(world: World, tmp_path: Path):
     """Usual is 1: the first loss of a random student, ln 280, is more than 2.25 times that, and than 1.5 x 0.5."""
     chosen = settings(explosion_factor=1.5)
-    step = started(chosen, world)
-    step.guard.replay([0.5] * 30)
+    step, earlier, known = started(chosen, world), LossGuard(1.5), tmp_path
+    for _ in range(30):
+        assert earlier.verdict(0.5) is None
+    earlier.save(known)
+    step.guard.load(known)
     before = [parameter.detach().clone() for parameter in step.engine.module.parameters()]
     batch = Feed(dialogues(8), chosen, pad_id=0, seed=0, world=world).step(0)
     with pytest.raises(UnsoundStepError, match=r"loss of step 31 is 5\.\d+, .* times the usual 1") as caught:
@@ -161,7 +165,7 @@ def test_an_exploded_loss_stops_before_the_weights_change(world: World):
     assert "explosion_factor=15, or null" in caught.value.fix
     torch.testing.assert_close(list(step.engine.module.parameters()), before)
     tolerant = started(settings(explosion_factor=None), world)
-    tolerant.guard.replay([0.5] * 30)
+    tolerant.guard.load(known)
     assert tolerant.train(batch, lr=1e-3, number=31)["loss"] == pytest.approx(caught.value.metrics["loss"])
 
 
