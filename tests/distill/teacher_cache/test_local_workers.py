@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import CacheError, ModelError
-from distill.teacher_cache import is_being_written, verify
+from distill.teacher_cache import verify
 from distill.teacher_cache.claim_owner import ClaimOwner, owner_of
 from distill.teacher_cache.local_workers import threads_of_worker, useful_workers
 from distill.teacher_cache.teacher_source import TeacherSource
@@ -86,7 +86,9 @@ def test_workers_end_with_the_process_that_started_them(source: TeacherSource, t
     while not all(owner.has_died for owner in owners.values()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert all(owner.has_died for owner in owners.values())
-    assert not is_being_written(tmp_path / "cache")
+    # A claim made at the very moment of the kill may name nobody yet; none names one who lives.
+    left = [owner for owner in map(_owner, claims.glob("*.json")) if owner is not None]
+    assert all(owner.has_died for owner in left)
 
 
 def _owner(path: Path) -> ClaimOwner | None:
