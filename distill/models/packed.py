@@ -29,7 +29,7 @@ MaskForm = Literal["one", "by_layer_type"]
 PackForm = Literal["by_runs"] | MaskForm
 """How a student takes packed rows: run by run in one row without padding (`packed_attention`), or by masks."""
 
-_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError)
+_REFUSALS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 _SHORT = 6
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from distill.objectives.chunk_terms import ChunkTerms
 from distill.objectives.head_chunks import HeadChunks, HeadGradients
@@ -188,9 +188,9 @@ class _TokenValues(torch.autograd.Function):
     """`fused_token_values`: logits are made in the forward pass, and once more in the backward pass."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, hidden_states: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan) -> Tensor:
+    def forward(ctx: Any, hidden_states: Tensor, weight: Tensor, bias: Tensor | None, plan: _Plan) -> Tensor:
         ctx.save_for_backward(hidden_states, weight, *(() if bias is None else (bias,)))
-        ctx.plan = plan  # type: ignore[attr-defined]
+        ctx.plan = plan
         chunks = plan.chunks(hidden_states)
         parts = [chunks.values(tokens) for tokens in plan.ranges(slice(0, len(hidden_states)))]
         return torch.cat(parts, dim=1) if parts else chunks.no_values()

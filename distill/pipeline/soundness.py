@@ -11,7 +11,6 @@ from distill.pipeline.run_folder import RunFolder, model_source
 from distill.pipeline.sft import settings_here
 from distill.pipeline.stages import stages_of
 from distill.training import (
-    accumulation_steps,
     draws_answers,
     is_main_rank,
     memory_plan,
@@ -26,14 +25,13 @@ def require_sound(loaded: LoadedRecipe) -> None:
     """Refuses, before anything runs, what would stop a later stage or damage what is no run's.
 
     Raises:
-        RecipeError: a memory plan is missing or wrong, batches do not divide, a package of a monitor is missing, the
+        RecipeError: a memory plan is missing or wrong, a package of a monitor is missing, the
             output folder is not a run's, or the student draws answers that the teacher reads otherwise.
     """
     run = RunFolder(loaded, loaded.recipe.output)
     for settings in (loaded.recipe.sft, loaded.recipe.train):
         if settings is not None:
             memory_plan(settings_here(run, settings))
-            accumulation_steps(settings, world_size=1)
             require_whole_weights(settings, memory_plan(settings_here(run, settings)))
             require_monitors(settings.monitor)
     _require_one_vocabulary(run)

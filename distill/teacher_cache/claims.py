@@ -26,6 +26,8 @@ from distill.teacher_cache.claim_owner import ClaimOwner, owner_of
 log = logging.getLogger(__name__)
 
 HEARTBEATS_PER_LEASE = 4
+# A claim without an owner is a microsecond old, or its worker was killed before it could sign.
+UNSIGNED_LEASE_S = 5.0
 EXPIRED_SUFFIX = ".expired"
 
 
@@ -120,7 +122,7 @@ class Claims:
         except FileNotFoundError:
             return True
         has_died = owner is not None and owner.has_died
-        lease_s = self.lease_s if owner is None else owner.lease_s
+        lease_s = min(self.lease_s, UNSIGNED_LEASE_S) if owner is None else owner.lease_s
         if not has_died and self._age_s(found) < lease_s:
             return False
         aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{EXPIRED_SUFFIX}")

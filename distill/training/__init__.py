@@ -1,7 +1,7 @@
 """The DeepSpeed student: settings, one function that trains, resumable."""
 
 from distill.models.world import is_main_rank, process_group, wait_for_main_rank
-from distill.training.engine import accumulation_steps, memory_plan
+from distill.training.engine import memory_plan
 from distill.training.identity import CADENCE
 from distill.training.monitors import require_monitors
 from distill.training.report import TrainReport
@@ -14,7 +14,6 @@ __all__ = [
     "CADENCE",
     "TrainReport",
     "TrainSettings",
-    "accumulation_steps",
     "draws_answers",
     "is_main_rank",
     "lr_at",

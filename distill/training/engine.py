@@ -30,12 +30,6 @@ NUM_SCALED_STEPS = 1000
 """float16: steps without an overflow after which the loss scale doubles."""
 
 
-def accumulation_steps(settings: TrainSettings, *, world_size: int) -> int:
-    """Fewest forward passes of one rank in one optimizer step; long examples make more (`max_tokens_per_pass`)."""
-    per_pass = settings.global_batch_size if settings.micro_batch_size is None else settings.micro_batch_size
-    return -(-settings.global_batch_size // (per_pass * world_size))
-
-
 def memory_plan(settings: TrainSettings) -> dict[str, Any]:
     """The DeepSpeed configuration the recipe names, or stage 0.
 

@@ -18,7 +18,6 @@ from eval.speed.peak_memory import PeakMemory
 from eval.speed.train_work import BETA
 
 PAIRS, WHOLE = "log-probs of pairs", "forward KL from the teacher's states"
-IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,7 @@ def forward_backward(candidate: HeadCandidate) -> float | None:
     loss = candidate.loss()
     if loss is None:
         return None
-    loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss)
     return float(loss.detach())
 
 

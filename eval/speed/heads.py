@@ -117,7 +117,7 @@ def head_rows(
     for family in dict.fromkeys(candidate.family for candidate in listed):
         losses = {c.name: first[c.name][0] for c in listed if c.family == family}
         require_same_losses(losses, tolerance=TOLERANCE[inputs.shape.dtype])
-    runs = {c.name: Run(lambda c=c: forward_backward(c), inputs.clear) for c in listed}  # type: ignore[misc]
+    runs = {c.name: Run(partial(forward_backward, c), inputs.clear) for c in listed}
     elapsed_s = interleaved(runs, num_repeats=num_repeats)
     products = {c.family: c.name for c in listed if c.origin == "products"}
     return [

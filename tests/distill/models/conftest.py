@@ -7,6 +7,7 @@ import torch
 import transformers
 
 from distill.models import ScratchSettings, new_model, save_model, train_tokenizer
+from tests.tiny_shape import TINY_SHAPE
 
 TEXTS = [
     "What is a latte? It is coffee with milk for $4.50 at 12:30.",
@@ -15,27 +16,15 @@ TEXTS = [
 ] * 4
 SIZES = ScratchSettings(hidden_size=32, num_layers=2, num_heads=4, num_key_value_heads=2, intermediate_size=48)
 
-_SHAPE = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
 _HEADS = {"head_dim": 8}
 FAMILIES = {
-    "llama": lambda: transformers.LlamaConfig(**_SHAPE, tie_word_embeddings=False),
-    "qwen2": lambda: transformers.Qwen2Config(**_SHAPE),
-    "qwen3": lambda: transformers.Qwen3Config(**_SHAPE, **_HEADS),
-    "gemma2": lambda: transformers.Gemma2Config(**_SHAPE, **_HEADS, final_logit_softcapping=0.5),
-    "phi": lambda: transformers.PhiConfig(**{**_SHAPE, "num_key_value_heads": 4}),
-    "cohere": lambda: transformers.CohereConfig(**_SHAPE, logit_scale=0.25),
-    "granite": lambda: transformers.GraniteConfig(**_SHAPE, logits_scaling=8.0, embedding_multiplier=3.0),
+    "llama": lambda: transformers.LlamaConfig(**TINY_SHAPE, tie_word_embeddings=False),
+    "qwen2": lambda: transformers.Qwen2Config(**TINY_SHAPE),
+    "qwen3": lambda: transformers.Qwen3Config(**TINY_SHAPE, **_HEADS),
+    "gemma2": lambda: transformers.Gemma2Config(**TINY_SHAPE, **_HEADS, final_logit_softcapping=0.5),
+    "phi": lambda: transformers.PhiConfig(**{**TINY_SHAPE, "num_key_value_heads": 4}),
+    "cohere": lambda: transformers.CohereConfig(**TINY_SHAPE, logit_scale=0.25),
+    "granite": lambda: transformers.GraniteConfig(**TINY_SHAPE, logits_scaling=8.0, embedding_multiplier=3.0),
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=61, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=0, eos_token_id=1
     ),

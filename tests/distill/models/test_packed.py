@@ -7,20 +7,9 @@ import transformers
 from distill.data.prompt_packs import PromptGroup, pack_groups, runs_of
 from distill.models import final_hidden_states
 from distill.models.packed import mask_form, pack_form, packed_hidden_states, packed_states
+from tests.tiny_shape import TINY_SHAPE
 
-SHAPE = {
-    "vocab_size": 61,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
-WINDOWED = {**SHAPE, "sliding_window": 5}
+WINDOWED = {**TINY_SHAPE, "sliding_window": 5}
 MORE_FAMILIES = {
     "mistral": lambda: transformers.MistralConfig(**WINDOWED),
     "gemma2 with a window": lambda: transformers.Gemma2Config(**WINDOWED, head_dim=8),
@@ -36,7 +25,7 @@ MORE_FAMILIES = {
         word_embed_proj_dim=32,
         pad_token_id=2,
     ),
-    "mixtral": lambda: transformers.MixtralConfig(**SHAPE, num_local_experts=4, sliding_window=None),
+    "mixtral": lambda: transformers.MixtralConfig(**TINY_SHAPE, num_local_experts=4, sliding_window=None),
 }
 PROMPTS = [(5, 6, 7, 8, 9, 10, 11), (12, 13), (14, 15, 16)]
 COMPLETIONS = [((20, 21, 22, 23, 24, 25), (30, 31, 32)), ((40, 41, 42, 43),), ((50,), (51, 52), (53, 54, 55))]

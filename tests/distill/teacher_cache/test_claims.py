@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from distill.teacher_cache.claim_owner import ClaimOwner, owner_of
-from distill.teacher_cache.claims import Claims
+from distill.teacher_cache.claims import UNSIGNED_LEASE_S, Claims
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -87,6 +87,15 @@ def test_the_claim_of_a_process_that_died_on_this_machine_is_had_at_once(tmp_pat
     with claims(tmp_path) as one, caplog.at_level(logging.WARNING):
         assert one.take("exact-00000") is not None
     assert "exact-00000: gone has died; taking over" in caplog.text
+
+
+def test_a_claim_whose_worker_was_killed_before_it_signed_does_not_bar_the_shard_for_a_whole_lease(tmp_path):
+    path = tmp_path / "exact-00000.json"
+    path.touch()
+    with claims(tmp_path, "two", lease_s=600.0) as two:
+        assert two.take("exact-00000") is None
+        age(path, UNSIGNED_LEASE_S + 1)
+        assert two.take("exact-00000") is not None
 
 
 def test_a_claim_whose_file_a_server_has_forgotten_is_lost(tmp_path, monkeypatch):

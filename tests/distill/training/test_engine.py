@@ -7,7 +7,6 @@ import torch
 
 from distill.errors import RecipeError
 from distill.training.engine import (
-    accumulation_steps,
     adamw,
     clips_outside,
     configuration,
@@ -18,13 +17,6 @@ from distill.training.engine import (
 from tests.distill.training.examples import ROOT, settings
 
 PLANS = sorted((ROOT / "ds_configs").glob("*.json"))
-
-
-def test_the_fewest_passes_are_those_the_bound_on_examples_asks_for():
-    """32 examples, 4 a pass, 2 ranks: 32 / 8 = 4 passes; 10 in threes over 2 ranks: 2; without a bound: 1."""
-    assert accumulation_steps(settings(global_batch_size=32, micro_batch_size=4), world_size=2) == 4
-    assert accumulation_steps(settings(global_batch_size=10, micro_batch_size=3), world_size=2) == 2
-    assert accumulation_steps(settings(micro_batch_size=None), world_size=1) == 1
 
 
 def test_the_shipped_memory_plans_are_these():

@@ -29,30 +29,19 @@ from distill.objectives import (
 from distill.training.feed import Feed
 from distill.training.head_loss import head_loss
 from tests.distill.training.examples import settings
+from tests.tiny_shape import TINY_SHAPE
 
-VOCAB, WINDOW = 61, 5
-SHAPE = {
-    "vocab_size": VOCAB,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
+VOCAB, WINDOW = TINY_SHAPE["vocab_size"], 5
 FAMILIES = {
-    "llama": lambda: transformers.LlamaConfig(**SHAPE, tie_word_embeddings=False),
+    "llama": lambda: transformers.LlamaConfig(**TINY_SHAPE, tie_word_embeddings=False),
     "qwen2": lambda: transformers.Qwen2Config(
-        **SHAPE, use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1
+        **TINY_SHAPE, use_sliding_window=True, sliding_window=WINDOW, max_window_layers=1
     ),
-    "qwen3": lambda: transformers.Qwen3Config(**SHAPE, head_dim=8),
+    "qwen3": lambda: transformers.Qwen3Config(**TINY_SHAPE, head_dim=8),
     "gemma2": lambda: transformers.Gemma2Config(
-        **SHAPE, head_dim=8, sliding_window=WINDOW, attn_logit_softcapping=2.0, final_logit_softcapping=4.0
+        **TINY_SHAPE, head_dim=8, sliding_window=WINDOW, attn_logit_softcapping=2.0, final_logit_softcapping=4.0
     ),
-    "phi": lambda: transformers.PhiConfig(**{**SHAPE, "num_key_value_heads": 4}, partial_rotary_factor=0.5),
+    "phi": lambda: transformers.PhiConfig(**{**TINY_SHAPE, "num_key_value_heads": 4}, partial_rotary_factor=0.5),
     "gpt2": lambda: transformers.GPT2Config(
         vocab_size=VOCAB,
         n_embd=32,

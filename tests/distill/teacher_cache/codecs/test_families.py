@@ -9,19 +9,9 @@ from distill.teacher_cache.codecs import decode_samples, decode_top_k
 from distill.teacher_cache.codecs.rotation import rotated
 from distill.teacher_cache.head_file import float_head
 from tests.distill.teacher_cache.codecs.examples import codec_for, encoded, int8_steps, kl_nats
+from tests.tiny_shape import TINY_SHAPE
 
-_SHAPE = {
-    "vocab_size": 320,  # a tokenizer of 310 tokens, padded to a multiple of 64
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "bos_token_id": 0,
-    "eos_token_id": 1,
-    "pad_token_id": 2,
-}
+_SHAPE = {**TINY_SHAPE, "vocab_size": 320}  # a tokenizer of 310 tokens, padded to a multiple of 64
 FAMILIES = {
     "llama": lambda: transformers.LlamaConfig(**_SHAPE, tie_word_embeddings=False),
     "qwen2": lambda: transformers.Qwen2Config(**_SHAPE, tie_word_embeddings=True),
