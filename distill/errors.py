@@ -7,6 +7,7 @@ DistillError
 ├── CacheError         a teacher cache is damaged, incomplete or made for something else  exit code 2
 ├── EndpointError      a server that holds the teacher does not answer as it should  exit code 1
 ├── ExportError        an artefact cannot be written or does not load               exit code 1
+│   └── ArtefactError  an artefact on disk is damaged, or not what its papers say   exit code 2
 ├── TrainingError      training cannot go on (loss not finite, checkpoint damaged)  exit code 1
 ├── StageError         a stage of a run failed                                      exit code 1
 └── GateError          a measured figure misses its gate                            exit code 3
@@ -64,6 +65,12 @@ class EndpointError(DistillError):
 
 class ExportError(DistillError):
     """An artefact cannot be written or does not load."""
+
+
+class ArtefactError(ExportError):
+    """An artefact on disk is damaged, or is not what its papers say."""
+
+    exit_code = 2
 
 
 class TrainingError(DistillError):

@@ -98,7 +98,7 @@ def read_json(path: Path) -> dict[str, object]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist", fix="check the path") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not UTF-8, not JSON, digits without end, brackets without end
         raise DataError(f"{path} is not JSON: {error}", fix="write the file again") from error
     if not isinstance(value, dict):
         raise DataError(f"{path} holds a {type(value).__name__}", why="an object was expected")

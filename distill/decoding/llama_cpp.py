@@ -16,6 +16,7 @@ from distill.errors import ModelError
 
 _REQUEST_TIMEOUT_S = 600.0
 _QUIET = -1
+_SEPARATOR = -1  # no token's id
 
 
 class LlamaCppGenerator:
@@ -56,10 +57,64 @@ class LlamaCppGenerator:
         reply = self._post("/tokenize", {"content": text, "add_special": False, "parse_special": parse_special})
         return [int(token) for token in reply["tokens"]]
 
+    def tokenize_all(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of each text as `tokenize` gives them, in one request: llama.cpp passes separators through."""
+        content = [part for text in texts for part in (text, _SEPARATOR)]
+        reply = self._post("/tokenize", {"content": content, "add_special": False, "parse_special": True})
+        rows: list[list[int]] = [[]]
+        for token in reply["tokens"]:
+            if token == _SEPARATOR:
+                rows.append([])
+            else:
+                rows[-1].append(int(token))
+        return rows[:-1]
+
+    def ids_around_text(self) -> list[int]:
+        """What llama.cpp puts before and after every text because the file says so."""
+        return [int(token) for token in self._post("/tokenize", {"content": "", "add_special": True})["tokens"]]
+
+    def stops_at(self, token_id: int) -> bool:
+        """Whether an answer ends with this token; a bias makes llama.cpp draw it."""
+        request = {"prompt": [0], "n_predict": 2, "logit_bias": [[token_id, 1e4]], "cache_prompt": False}
+        return bool(self._post("/completion", request)["stop_type"] == "eos")
+
+    def next_log_probs(self, prefix: Sequence[int], *, vocab_size: int) -> list[float]:
+        """Natural logarithms of the probabilities of all `vocab_size` tokens after `prefix`, in id order.
+
+        They are the model's own, before any sampler. llama.cpp reports them with the token it draws, and leaves
+        them out after an end token or half a character; a bias makes it draw the letter a, and changes no report.
+
+        Raises:
+            ModelError: llama.cpp reports another number of tokens.
+        """
+        request = {
+            "prompt": list(prefix),
+            "n_predict": 1,
+            "n_probs": vocab_size + 1,
+            "logit_bias": [[self.tokenize("a")[0], 1e4]],
+            "cache_prompt": False,
+        }
+        reply = self._post("/completion", request)
+        rows = [row["top_logprobs"] for row in reply.get("completion_probabilities") or ()]
+        by_id = {int(entry["id"]): float(entry["logprob"]) for entry in rows[0]} if rows else {}
+        if sorted(by_id) != list(range(vocab_size)):
+            raise ModelError(
+                f"llama.cpp gives the probabilities of {len(by_id)} tokens of {self._path}",
+                why=f"the model has {vocab_size}",
+                fix="write the file again (distill export)",
+            )
+        return [by_id[index] for index in range(vocab_size)]
+
     def render(self, messages: Sequence[Message]) -> str:
         """The text that the chat template in the file makes of `messages`, ending where the assistant is to write."""
         reply = self._post("/apply-template", {"messages": [message.to_json() for message in messages]})
         return str(reply["prompt"])
+
+    def speed(self, prompt_ids: Sequence[int], *, num_new_tokens: int) -> tuple[float, float]:
+        """Tokens per second by llama.cpp's own clock: reading `prompt_ids`, and writing greedily past any end."""
+        request = {"n_predict": num_new_tokens, "temperature": 0.0, "ignore_eos": True, "cache_prompt": False}
+        timings = self._post("/completion", {"prompt": list(prompt_ids), **request})["timings"]
+        return float(timings["prompt_per_second"]), float(timings["predicted_per_second"])
 
     def close(self) -> None:
         """Stops llama.cpp and frees its memory; a second call does nothing."""

@@ -11,7 +11,7 @@ from torch import nn
 
 from distill.errors import ModelError
 from distill.models.adapters import LanguageModel, without_adapters
-from distill.models.quantized import Quantization
+from distill.models.quantized import Conversion
 from distill.models.world import import_deepspeed, process_group
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def is_partitioned(placement: Placement) -> bool:
     return placement in ("zero-3", "zero-3-offload")
 
 
-def require_loadable(placement: Placement, *, kind: str, quantization: Quantization | None) -> None:
+def require_loadable(placement: Placement, *, kind: str, quantization: Conversion | None) -> None:
     """Refuses what DeepSpeed cannot cut into pieces.
 
     Raises:

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -23,8 +24,9 @@ from distill.models.distributed import (
     with_gathering_hooks,
     with_head_in_reach,
 )
+from distill.models.packed_formats import reading_packed, settle
 from distill.models.quantized import (
-    Quantization,
+    Conversion,
     computing_in,
     dequantized,
     is_quantized,
@@ -51,6 +53,10 @@ DTYPES: dict[str, torch.dtype] = {
 }
 
 
+# transformers 5 reads weights in threads unless this variable of the environment is set.
+_SEQUENTIAL = "HF_DEACTIVATE_ASYNC_LOAD"
+
+
 @dataclass
 class LoadedModel:
     """A model with its tokenizer, where it came from, and the sha256 of what it is made of."""
@@ -66,7 +72,7 @@ def load_model(
     *,
     dtype: DtypeName = "float32",
     device: str = "auto",
-    quantization: Quantization | None = None,
+    quantization: Conversion | None = None,
     revision: str | None = None,
     chat_template: Path | None = None,
     placement: Placement = "one-device",
@@ -80,7 +86,7 @@ def load_model(
         folder_or_id: a model folder, a folder of LoRA adapters, a .gguf file, `embedded`, or a hub id.
         dtype: of weights and activations.
         device: `auto` is cuda where there is one, else cpu.
-        quantization: bitsandbytes format the weights are converted to while loading.
+        quantization: format the weights are converted to while loading.
         revision: of a hub id.
         chat_template: a jinja file in place of the tokenizer's own template.
         placement: over which devices the weights are spread; other than on one device, `device` is not read.
@@ -101,7 +107,8 @@ def load_model(
         whole = _spread(base, dtype=held_dtype, quantization=quantization, placement=placement)
     if dequantizes and is_quantized(whole):
         whole = dequantized(whole, DTYPES[dtype])
-    elif held_dtype != dtype:
+    elif held_dtype != dtype or is_quantized(whole):
+        # A quantized folder names the dtype that it was made to be multiplied in.
         whole = computing_in(whole, DTYPES[dtype])
     set_special_ids(whole, tokenizer)
     model = whole if base is source else _with_adapters(whole, source, base)
@@ -113,7 +120,7 @@ def model_fingerprint(
     folder_or_id: str | Path,
     *,
     dtype: DtypeName = "float32",
-    quantization: Quantization | None = None,
+    quantization: Conversion | None = None,
     revision: str | None = None,
     chat_template: Path | None = None,
 ) -> str:
@@ -127,7 +134,7 @@ def model_fingerprint(
 
 
 def _made_of(
-    source: ModelSource, *, dtype: DtypeName, quantization: Quantization | None, chat_template: Path | None
+    source: ModelSource, *, dtype: DtypeName, quantization: Conversion | None, chat_template: Path | None
 ) -> str:
     base = _base_of(source)
     quantization, _ = _as_trained_on(source, quantization, dtype=dtype)
@@ -158,8 +165,8 @@ def _base_of(source: ModelSource) -> ModelSource:
 
 
 def _as_trained_on(
-    source: ModelSource, quantization: Quantization | None, *, dtype: DtypeName
-) -> tuple[Quantization | None, DtypeName]:
+    source: ModelSource, quantization: Conversion | None, *, dtype: DtypeName
+) -> tuple[Conversion | None, DtypeName]:
     """The format that adapters were trained on and the dtype it was made from; of other models what is asked for.
 
     Raises:
@@ -210,14 +217,14 @@ def require_chat_template(tokenizer: "PreTrainedTokenizerBase", folder: Path) ->
         )
 
 
-def _build(source: ModelSource, *, dtype: str, device: str, quantization: Quantization | None) -> "PreTrainedModel":
+def _build(source: ModelSource, *, dtype: str, device: str, quantization: Conversion | None) -> "PreTrainedModel":
     placing = {} if quantization is None else {"device_map": {"": device}}
     model = _from_files(source, dtype=dtype, quantization=quantization, placing=placing)
     return model if is_quantized(model) else cast("PreTrainedModel", model.to(device))
 
 
 def _spread(
-    source: ModelSource, *, dtype: DtypeName, quantization: Quantization | None, placement: Placement
+    source: ModelSource, *, dtype: DtypeName, quantization: Conversion | None, placement: Placement
 ) -> "PreTrainedModel":
     """The model over several devices, or over the ranks of a launcher."""
     if not is_partitioned(placement):
@@ -230,7 +237,7 @@ def _spread(
 
 
 def _from_files(
-    source: ModelSource, *, dtype: str, quantization: Quantization | None, placing: Mapping[str, Any]
+    source: ModelSource, *, dtype: str, quantization: Conversion | None, placing: Mapping[str, Any]
 ) -> "PreTrainedModel":
     from transformers import AutoModelForCausalLM
 
@@ -239,11 +246,11 @@ def _from_files(
         arguments["gguf_file"] = source.folder.name
     else:
         arguments["use_safetensors"] = True
-    if quantization is not None:
-        arguments["quantization_config"] = quantization_config(quantization, DTYPES[dtype])
     folder = source.folder.parent if source.kind == "gguf" else source.folder
     try:
-        with quietly():
+        with quietly(), reading_packed(source.folder), _one_tensor_at_a_time():
+            if quantization is not None:
+                arguments["quantization_config"] = quantization_config(quantization, DTYPES[dtype])
             model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(str(folder), **arguments, **placing)
     except (ValueError, OSError, KeyError, RuntimeError, ImportError) as error:
         raise ModelError(
@@ -252,7 +259,22 @@ def _from_files(
             fix="check its config.json against its weights",
         ) from error
     keep_weights_as_loaded(model)
-    return model
+    return settle(model, source.folder, DTYPES[dtype])
+
+
+@contextmanager
+def _one_tensor_at_a_time() -> Iterator[None]:
+    """On a CPU, no threads that read weights ahead of whoever converts them: how much memory they took was chance."""
+    before = os.environ.get(_SEQUENTIAL)
+    if not torch.cuda.is_available():
+        os.environ[_SEQUENTIAL] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_SEQUENTIAL, None)
+        else:
+            os.environ[_SEQUENTIAL] = before
 
 
 def _with_adapters(model: "PreTrainedModel", source: ModelSource, base: ModelSource) -> "PeftModel":

@@ -1,10 +1,13 @@
 """Weights that bitsandbytes holds in 4 or 8 bits, and which of them adapters were trained on."""
 
+import importlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 import torch
+from torch import Tensor, nn
 
 from distill.errors import DataError, ModelError
 from distill.files import read_json, write_json
@@ -12,9 +15,11 @@ from distill.models.adapters import LanguageModel, without_adapters
 from distill.settings import Settings
 
 if TYPE_CHECKING:
-    from transformers import BitsAndBytesConfig, PreTrainedModel
+    from transformers import BitsAndBytesConfig, PreTrainedModel, TorchAoConfig
 
 Quantization = Literal["nf4", "int8"]
+# What weights can be converted to while they are loaded; only bitsandbytes' formats can be trained on.
+Conversion = Quantization | Literal["torchao-int8"]
 
 RECORD_NAME = "quantized_base.json"
 
@@ -28,10 +33,13 @@ class QuantizedBase(Settings):
     dtype: Literal["float32", "bfloat16", "float16"]
 
 
-def quantization_config(quantization: Quantization, dtype: torch.dtype) -> "BitsAndBytesConfig":
+def quantization_config(quantization: Conversion, dtype: torch.dtype) -> "BitsAndBytesConfig | TorchAoConfig":
     """The library's settings for a format; 4-bit weights are multiplied in `dtype`."""
-    from transformers import BitsAndBytesConfig
+    from transformers import BitsAndBytesConfig, TorchAoConfig
 
+    if quantization == "torchao-int8":
+        int8_weights = importlib.import_module("torchao.quantization").Int8WeightOnlyConfig
+        return TorchAoConfig(int8_weights(set_inductor_config=False))
     if quantization == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
@@ -87,6 +95,29 @@ def dequantized(model: "PreTrainedModel", dtype: torch.dtype) -> "PreTrainedMode
         logging.set_verbosity(shown)
     whole.is_loaded_in_4bit = whole.is_loaded_in_8bit = False
     return whole
+
+
+def unpack_linears(model: "PreTrainedModel") -> dict[str, Callable[[], Tensor]]:
+    """Puts plain linear layers without memory in the place of packed ones.
+
+    Returns:
+        By the tensor's name, what gives the numbers that its packed weight stands for.
+    """
+    from transformers.integrations.bitsandbytes import dequantize_bnb_weight
+
+    def numbers_of(packed: nn.Linear) -> Callable[[], Tensor]:
+        return lambda: cast(Tensor, dequantize_bnb_weight(packed.weight, getattr(packed, "state", None)))
+
+    found = {}
+    for path, module in list(model.named_modules()):
+        if type(module).__name__ not in ("Linear4bit", "Linear8bitLt"):
+            continue
+        packed = cast(nn.Linear, module)
+        plain = nn.Linear(packed.in_features, packed.out_features, bias=packed.bias is not None, device="meta")
+        plain.bias = packed.bias
+        model.set_submodule(path, plain)
+        found[f"{path}.weight"] = numbers_of(packed)
+    return found
 
 
 def record_base(model: LanguageModel, folder: Path) -> None:

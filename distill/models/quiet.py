@@ -1,11 +1,15 @@
 """Keeps transformers', peft's and DeepSpeed's own progress bars and notices off the screen."""
 
+import logging as python_logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+# What tells, where torchao is installed, that its GPU kernels do not load on a CPU, and of torch's own deprecations.
+_TALKATIVE = ("torchao", "torch.utils._pytree")
 
 
 @contextmanager
@@ -17,6 +21,8 @@ def quietly() -> Iterator[None]:
     from transformers.utils import logging
 
     name_deepspeed_accelerator()
+    for name in _TALKATIVE:
+        python_logging.getLogger(name).setLevel(python_logging.ERROR)
     shows_bars = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()
     try:

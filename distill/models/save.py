@@ -1,5 +1,6 @@
 """Saves a model folder, whole or not at all, so that any transformers version and llama.cpp's tools can read it."""
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +15,11 @@ from distill.models.quantized import record_base
 from distill.models.quiet import quietly
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FILE_MODE = 0o644
+# Arguments of from_pretrained that transformers 5 saves as if they were the tokenizer's own.
+_HOW_IT_WAS_LOADED = ("is_local", "local_files_only")
 
 
 def save_model(
@@ -48,9 +51,42 @@ def save_model(
             _say_dtype(partial / "config.json", dtype)
         record_base(model, partial)
         save_tokenizer(tokenizer, partial)
-        for path in partial.rglob("*"):
-            if path.is_file():
-                path.chmod(FILE_MODE)
+        make_readable(partial)
+
+
+def save_without_weights(
+    model: "PreTrainedModel",
+    tokenizer: "PreTrainedTokenizerBase",
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    ties_embeddings: bool,
+) -> None:
+    """Writes to `folder` all that `save_model` writes but the weights, which are written elsewhere.
+
+    Args:
+        model: its configuration; a quantization it was loaded with is left out.
+        dtype: in which the weights are stored.
+        ties_embeddings: whether embedding and head are one tensor.
+    """
+    config = copy.deepcopy(model.config)
+    config.architectures = [type(model).__name__]
+    config.tie_word_embeddings = ties_embeddings
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.save_pretrained(str(folder))
+    _say_dtype(folder / "config.json", dtype)
+    if model.can_generate() and model.generation_config is not None:
+        model.generation_config.save_pretrained(str(folder))
+    save_tokenizer(tokenizer, folder)
+    make_readable(folder)
+
+
+def make_readable(folder: Path) -> None:
+    """Gives every file under `folder` the mode `FILE_MODE`."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(FILE_MODE)
 
 
 def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
@@ -60,6 +96,8 @@ def save_tokenizer(tokenizer: "PreTrainedTokenizerBase", folder: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     if isinstance(tokenizer.chat_template, str):
         config["chat_template"] = tokenizer.chat_template
+    for name in _HOW_IT_WAS_LOADED:
+        config.pop(name, None)
     path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

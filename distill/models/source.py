@@ -92,7 +92,8 @@ def _folder_of(name: str | Path, *, revision: str | None, with_weights: bool) ->
     if path.exists():
         return path
     if isinstance(name, Path) or not _looks_like_hub_id(name):
-        raise ModelError(f"model folder {name} does not exist", fix="check the path, or name a hub id as owner/name")
+        other = "" if isinstance(name, Path) else ", or name a hub id as owner/name"
+        raise ModelError(f"model folder {name} does not exist", fix=f"check the path{other}")
     return _downloaded(name, revision=revision, with_weights=with_weights)
 
 

@@ -24,6 +24,7 @@ def test_parts_that_are_not_given_leave_no_line():
         ("CacheError", 2),
         ("EndpointError", 1),
         ("ExportError", 1),
+        ("ArtefactError", 2),
         ("TrainingError", 1),
         ("StageError", 1),
         ("GateError", 3),

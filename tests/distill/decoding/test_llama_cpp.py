@@ -34,6 +34,21 @@ def test_special_tokens_can_be_read_as_text(llama, loaded):
     assert len(llama.tokenize("<|end|>", parse_special=False)) > 1
 
 
+def test_many_texts_are_cut_in_one_request_as_they_are_one_by_one(llama):
+    texts = ["Hi there", "", "<|end|>", "  two\n", "日本語"]
+    assert llama.tokenize_all(texts) == [llama.tokenize(text) for text in texts]
+    assert llama.tokenize_all([]) == []
+
+
+def test_the_file_says_that_nothing_stands_around_a_text(llama):
+    assert llama.ids_around_text() == []
+
+
+def test_answers_end_at_the_end_token_only(llama, loaded):
+    assert llama.stops_at(loaded.tokenizer.eos_token_id)
+    assert not llama.stops_at(llama.tokenize("a")[0])
+
+
 def test_greedy_answers_are_those_of_transformers(llama, loaded, prompts):
     """A last character that the length limit cut is shown as one or more of \ufffd, or held back."""
     expected = TransformersGenerator(loaded).generate(prompts, GREEDY, seed=0)

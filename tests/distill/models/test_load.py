@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -140,3 +141,11 @@ def test_the_fingerprint_of_a_model_is_told_without_building_it(saved, tmp_path)
     template.write_text("{# of another hand #}" + CHAT_TEMPLATE)
     for options in ({}, {"dtype": "bfloat16"}, {"chat_template": template}):
         assert model_fingerprint(saved, **options) == load_model(saved, **options).fingerprint
+
+
+def test_loading_leaves_the_environment_as_it_was(saved, monkeypatch):
+    for value in (None, "0"):
+        if value is not None:
+            monkeypatch.setenv("HF_DEACTIVATE_ASYNC_LOAD", value)
+        load_model(saved)
+        assert os.environ.get("HF_DEACTIVATE_ASYNC_LOAD") == value
