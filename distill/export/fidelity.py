@@ -18,6 +18,7 @@ from distill.data import (
     tokenize_conversation,
 )
 from distill.errors import ExportError, ModelError
+from distill.export.clustered_error import clustered_standard_error
 from distill.models import LoadedModel, StudentModule
 from distill.numerics import log_softmax
 from distill.objectives import divergence
@@ -29,7 +30,10 @@ MAX_BATCH_TOKENS = 2048
 class Fidelity:
     """KL(merged || artefact) per assistant token, in nats, and what goes with it.
 
-    `kl_standard_error_nats` treats chats, not tokens, as independent; None where there is a single chat.
+    Standard errors treat chats, not tokens, as independent; None where there is a single chat.
+    `log_perplexity_ratio` is the natural logarithm of `perplexity_ratio`, the mean difference of two losses on the
+    same tokens, and its standard error is that of the paired differences. `mean_delta_p` and `rms_delta_p` are mean
+    and root mean square of the artefact's probability of the token that follows minus the merged model's.
     """
 
     num_conversations: int
@@ -43,6 +47,10 @@ class Fidelity:
     merged_perplexity: float
     perplexity: float
     perplexity_ratio: float
+    log_perplexity_ratio: float
+    log_perplexity_ratio_standard_error: float | None
+    mean_delta_p: float
+    rms_delta_p: float
 
 
 def tokenize_chats(merged: LoadedModel, conversations: Sequence[Conversation]) -> list[TokenizedConversation]:
@@ -111,12 +119,13 @@ def _summary(figures: Float[Tensor, "figure tokens"], owners: Tensor, *, num_con
             why="the artefact's weights are damaged or overflow",
             fix="choose another format",
         )
+    delta_p = targets.exp() - merged_targets.exp()
     merged_loss, loss = -float(merged_targets.mean()), -float(targets.mean())
     return Fidelity(
         num_conversations=num_conversations,
         num_tokens=num_tokens,
         kl_nats=float(kl.mean()),
-        kl_standard_error_nats=_clustered_standard_error(kl, owners, num_clusters=num_conversations),
+        kl_standard_error_nats=clustered_standard_error(kl, owners, num_clusters=num_conversations),
         median_kl_nats=float(kl.median()),
         p99_kl_nats=float(kl.kthvalue(math.ceil(0.99 * num_tokens)).values),
         max_kl_nats=float(kl.max()),
@@ -124,16 +133,10 @@ def _summary(figures: Float[Tensor, "figure tokens"], owners: Tensor, *, num_con
         merged_perplexity=math.exp(merged_loss),
         perplexity=math.exp(loss),
         perplexity_ratio=math.exp(loss - merged_loss),
+        log_perplexity_ratio=loss - merged_loss,
+        log_perplexity_ratio_standard_error=clustered_standard_error(
+            merged_targets - targets, owners, num_clusters=num_conversations
+        ),
+        mean_delta_p=float(delta_p.mean()),
+        rms_delta_p=float(delta_p.square().mean().sqrt()),
     )
-
-
-def _clustered_standard_error(values: Float[Tensor, " tokens"], owners: Tensor, *, num_clusters: int) -> float | None:
-    r"""Standard error of a ratio of sums over clusters.
-
-    .. math:: \sqrt{\frac{C}{C - 1} \sum_c \Big(\sum_{t \in c} (x_t - \bar x)\Big)^2} \Big/ N
-    """
-    if num_clusters < 2:
-        return None
-    residuals = torch.zeros(num_clusters, dtype=values.dtype).index_add(0, owners, values - values.mean())
-    variance = num_clusters / (num_clusters - 1) * float(residuals.square().sum())
-    return math.sqrt(variance) / values.numel()

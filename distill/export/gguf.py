@@ -57,7 +57,7 @@ def write_gguf(folder: Path, path: Path, *, file_type: FileType) -> GgufReport:
     layout, sources = _layout_and_sources(folder)
     vocabulary = read_vocabulary(folder, vocab_size=layout.vocab_size)
     with replacing_file(path) as partial:
-        writer = gguf.GGUFWriter(partial, layout.architecture)
+        writer = gguf.GGUFWriter(partial, layout.family.architecture)
         try:
             _add_settings(writer, layout, file_type=file_type)
             _add_vocabulary(writer, vocabulary)
@@ -103,7 +103,7 @@ def _layout_and_sources(folder: Path) -> tuple[Layout, list[_Source]]:
     if missing:
         raise ExportError(f"{folder} lacks tensor {min(missing)}", why="llama.cpp needs it", fix="save the whole model")
     for source in sources:
-        gguf_name(source.name)
+        gguf_name(source.name, layout)
     return layout, sorted(sources, key=lambda source: source.name)
 
 
@@ -128,10 +128,7 @@ def _add_settings(writer: gguf.GGUFWriter, layout: Layout, *, file_type: FileTyp
     writer.add_value_length(layout.head_dim)
     writer.add_layer_norm_rms_eps(layout.norm_epsilon)
     writer.add_rope_dimension_count(layout.head_dim)
-    writer.add_rope_freq_base(layout.rope_theta)
-    if layout.rope_factor != 1.0:
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(layout.rope_factor)
+    layout.rope.add_to(writer)
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
@@ -149,8 +146,9 @@ def _add_vocabulary(writer: gguf.GGUFWriter, vocabulary: Vocabulary) -> None:
     ):
         if index is not None:
             add(index)
-    writer.add_add_bos_token(vocabulary.adds_bos)
-    writer.add_add_eos_token(vocabulary.adds_eos)
+    # The template writes all that a chat has; what a tokenizer adds around plain text would come on top of it.
+    writer.add_add_bos_token(False)
+    writer.add_add_eos_token(False)
     writer.add_chat_template(vocabulary.chat_template)
 
 
@@ -159,13 +157,18 @@ def _write_tensors(
 ) -> dict[str, gguf.GGMLQuantizationType]:
     """Writes header and tensors, one tensor in memory at a time; returns each one's storage type."""
     types = {source.name: _storage_type(source, file_type) for source in sources}
+    factors = layout.rope.frequency_factors(layout.head_dim)
+    if factors is not None:
+        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes, _QuantType.F32)
     for source in sources:
         size_bytes = _stored_bytes(source.shape, types[source.name])
         dtype = np.dtype(np.float32)  # with a type given, only uint8 would change how the shape is read
-        writer.add_tensor_info(gguf_name(source.name), source.shape, dtype, size_bytes, types[source.name])
+        writer.add_tensor_info(gguf_name(source.name, layout), source.shape, dtype, size_bytes, types[source.name])
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
+    if factors is not None:
+        writer.write_tensor_data(factors)
     for source in sources:
         kind = types[source.name]
         values = source.load()

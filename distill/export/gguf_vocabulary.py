@@ -39,8 +39,6 @@ class Vocabulary:
     eom_id: int | None
     bos_id: int | None
     pad_id: int | None
-    adds_bos: bool
-    adds_eos: bool
     chat_template: str
 
 
@@ -59,7 +57,6 @@ def read_vocabulary(folder: Path, *, vocab_size: int) -> Vocabulary:
     tokens, token_types = _tokens(tokenizer, vocab_size=vocab_size)
     id_of = {token: index for index, token in enumerate(tokens)}
     ends = _end_ids(folder, config, id_of)
-    adds_bos, adds_eos = _added_tokens_around(tokenizer.get("post_processor"), config)
     return Vocabulary(
         pre=_pre_tokenizer_name(tokenizer),
         tokens=tokens,
@@ -70,8 +67,6 @@ def read_vocabulary(folder: Path, *, vocab_size: int) -> Vocabulary:
         eom_id=ends[2] if len(ends) > 2 else None,
         bos_id=_special_id(config, "bos_token", id_of),
         pad_id=_special_id(config, "pad_token", id_of),
-        adds_bos=adds_bos,
-        adds_eos=adds_eos,
         chat_template=without_generation_markers(_chat_template(folder, config)),
     )
 
@@ -113,7 +108,7 @@ def _pre_tokenizer_name(tokenizer: Mapping[str, object]) -> str:
     normalizer = tokenizer.get("normalizer")
     if normalizer is not None and not (isinstance(normalizer, Mapping) and normalizer.get("type") == "NFC"):
         raise ExportError(f"tokenizer.json has the normalizer {normalizer!r:.80}", why="llama.cpp would not apply it")
-    steps = tuple(_step_name(step) for step in _flattened(tokenizer.get("pre_tokenizer"), "pretokenizers"))
+    steps = tuple(_step_name(step) for step in _flattened(tokenizer.get("pre_tokenizer")))
     name, skips_merges = PRE_TOKENIZERS.get(steps, ("", False))
     if not name:
         raise ExportError(
@@ -126,11 +121,11 @@ def _pre_tokenizer_name(tokenizer: Mapping[str, object]) -> str:
     return name
 
 
-def _flattened(node: object, children: str) -> list[Mapping[str, object]]:
+def _flattened(node: object) -> list[Mapping[str, object]]:
     if not isinstance(node, Mapping):
         return []
     if node.get("type") == "Sequence":
-        return [leaf for child in _mappings(node.get(children)) for leaf in _flattened(child, children)]
+        return [leaf for child in _mappings(node.get("pretokenizers")) for leaf in _flattened(child)]
     return [node]
 
 
@@ -169,23 +164,6 @@ def _special_id(config: Mapping[str, object], key: str, id_of: Mapping[str, int]
     if content not in id_of:
         raise ExportError(f"tokenizer_config.json: {key} is {content!r}", why="the vocabulary has no such token")
     return id_of[str(content)]
-
-
-def _added_tokens_around(post_processor: object, config: Mapping[str, object]) -> tuple[bool, bool]:
-    """Whether encoding a text puts the bos token before it and the eos token after it."""
-    adds_bos = adds_eos = False
-    for step in _flattened(post_processor, "processors"):
-        if step.get("type") == "ByteLevel":
-            continue
-        if step.get("type") != "TemplateProcessing":
-            raise ExportError(f"tokenizer.json has the post-processor {step.get('type')}", why="GGUF cannot say it")
-        parts = [part["SpecialToken"]["id"] if "SpecialToken" in part else None for part in _mappings(step["single"])]
-        bos, eos = (_content(config.get(key)) for key in ("bos_token", "eos_token"))
-        before, after = parts[: parts.index(None)], parts[parts.index(None) + 1 :]
-        if before not in ([], [bos]) or after not in ([], [eos]):
-            raise ExportError(f"tokenizer.json puts {before} before and {after} after a text", why="GGUF cannot say it")
-        adds_bos, adds_eos = bool(before), bool(after)
-    return adds_bos, adds_eos
 
 
 def _content(token: object) -> object:

@@ -1,6 +1,8 @@
 """Tiny students that have learnt ten dialogues by heart, so that their greedy answers are clear and end."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,8 @@ from distill.data import (
     pad_rows,
     tokenize_conversation,
 )
+from distill.export import ExportSettings, export_model
+from distill.files import locked, replacing_folder
 from distill.models import ScratchSettings, new_model, save_model, train_tokenizer
 
 NUM_STEPS = 80
@@ -67,7 +71,18 @@ def _learn_by_heart(model, tokenizer, dialogues: Sequence[Conversation]) -> None
     model.eval()
 
 
-def _student(folder: Path, dialogues: Sequence[Conversation], *, architecture: str, tie_embeddings: bool) -> Path:
+def _made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first of the parallel workers makes and all of them read; no test may change it."""
+    session = tmp_path_factory.getbasetemp()
+    folder = (session.parent if "PYTEST_XDIST_WORKER" in os.environ else session) / "shared" / name
+    with locked(folder.parent / f"{name}.lock", wait_s=600):
+        if not folder.exists():
+            with replacing_folder(folder) as unfinished:
+                make(unfinished)
+    return folder
+
+
+def _student(folder: Path, dialogues: Sequence[Conversation], *, architecture: str, tie_embeddings: bool) -> None:
     tokenizer = train_tokenizer(
         [message.content for dialogue in dialogues for message in dialogue.messages],
         vocab_size=330,
@@ -94,18 +109,38 @@ def _student(folder: Path, dialogues: Sequence[Conversation], *, architecture: s
                 parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
     _learn_by_heart(model, tokenizer, dialogues)
     save_model(model, tokenizer, folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
 def llama_folder(tmp_path_factory, dialogues) -> Path:
     """Architecture llama, grouped heads, one matrix for embedding and head."""
-    folder = tmp_path_factory.mktemp("students") / "llama"
-    return _student(folder, dialogues, architecture="llama", tie_embeddings=True)
+    make = partial(_student, dialogues=dialogues, architecture="llama", tie_embeddings=True)
+    return _made_once(tmp_path_factory, "llama", make)
 
 
 @pytest.fixture(scope="session")
 def qwen2_folder(tmp_path_factory, dialogues) -> Path:
     """Architecture qwen2: biases on Q, K and V, and a head of its own."""
-    folder = tmp_path_factory.mktemp("students") / "qwen2"
-    return _student(folder, dialogues, architecture="qwen2", tie_embeddings=False)
+    make = partial(_student, dialogues=dialogues, architecture="qwen2", tie_embeddings=False)
+    return _made_once(tmp_path_factory, "qwen2", make)
+
+
+@pytest.fixture(scope="session")
+def export_gguf(llama_folder, dialogues) -> Callable[[Path], Path]:
+    """Exports the llama student as gguf-q8_0 into a folder, each time from the same inputs."""
+
+    def export(folder: Path) -> Path:
+        names = ("gguf-q8_0",)
+        settings = ExportSettings(
+            formats=names, max_new_tokens=24, num_smoke_prompts=3, max_kl=1.0, measures_speed=False
+        )
+        export_model(llama_folder, formats=names, output_dir=folder, prompts=dialogues[:3], settings=settings)
+        return folder
+
+    return export
+
+
+@pytest.fixture(scope="session")
+def gguf_export(export_gguf, tmp_path_factory) -> Path:
+    """One such export; copy it before you change it."""
+    return export_gguf(tmp_path_factory.mktemp("gguf-export"))

@@ -49,27 +49,22 @@ def test_everything_else_keeps_its_rows(architecture, name):
 
 
 def test_names_known_answer():
-    assert gguf_name("model.layers.12.mlp.down_proj.weight") == "blk.12.ffn_down.weight"
-    assert gguf_name("model.layers.0.self_attn.q_proj.bias") == "blk.0.attn_q.bias"
-    assert gguf_name("model.embed_tokens.weight") == "token_embd.weight"
+    assert gguf_name("model.layers.12.mlp.down_proj.weight", layout_of(CONFIG)) == "blk.12.ffn_down.weight"
+    assert gguf_name("model.layers.0.self_attn.q_proj.bias", layout_of(CONFIG)) == "blk.0.attn_q.bias"
+    assert gguf_name("model.embed_tokens.weight", layout_of(CONFIG)) == "token_embd.weight"
 
 
-@pytest.mark.parametrize("name", ["model.layers.0.self_attn.q_norm.weight", "score.weight", "model.embed_tokens.bias"])
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.self_attn.q_norm.weight", "model.norm.bias", "score.weight", "model.embed_tokens.bias"]
+)
 def test_a_tensor_without_a_place_is_refused(name):
     with pytest.raises(ExportError, match=re.escape(f"tensor {name} has no place in GGUF")):
-        gguf_name(name)
+        gguf_name(name, layout_of(CONFIG))
 
 
 def test_mistral_is_llama_inside_its_attention_window():
     layout = layout_of({**CONFIG, "architectures": ["MistralForCausalLM"], "sliding_window": 16})
-    assert (layout.architecture, layout.max_length_tokens) == ("llama", 16)
-
-
-def test_rope_is_read_from_new_and_old_configurations():
-    assert (layout_of(CONFIG).rope_theta, layout_of(CONFIG).rope_factor) == (5000.0, 1.0)
-    old = {**CONFIG, "rope_theta": 7000.0, "rope_scaling": {"type": "linear", "factor": 2.0}}
-    del old["rope_parameters"]
-    assert (layout_of(old).rope_theta, layout_of(old).rope_factor) == (7000.0, 2.0)
+    assert (layout.family.architecture, layout.max_length_tokens) == ("llama", 16)
 
 
 def test_head_width_follows_the_configuration():
@@ -89,10 +84,45 @@ def test_an_untied_model_needs_its_head():
         ({"architectures": None}, "architectures is None"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu'"),
         ({"use_sliding_window": True}, "use_sliding_window is true"),
-        ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type is 'yarn'"),
+        ({"layer_types": ["full_attention", "sliding_attention"]}, "layer_types has 'sliding_attention'"),
+        ({"architectures": ["Gemma2ForCausalLM"]}, "not written to GGUF yet; LlamaForCausalLM, MistralForCausalLM"),
+        (
+            {
+                "architectures": ["Qwen3ForCausalLM"],
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 16,
+                },
+            },
+            "qwen3 has no such one in llama.cpp",
+        ),
         ({"hidden_size": 0}, "hidden_size is 0"),
     ],
 )
 def test_what_the_runtime_would_compute_otherwise_is_refused(change, message):
     with pytest.raises(ExportError, match=re.escape(message)):
         layout_of({**CONFIG, **change})
+
+
+def test_norms_of_heads_belong_to_qwen3():
+    layout = layout_of({**CONFIG, "architectures": ["Qwen3ForCausalLM"]})
+    assert gguf_name("model.layers.3.self_attn.q_norm.weight", layout) == "blk.3.attn_q_norm.weight"
+    assert "model.layers.0.self_attn.k_norm.weight" in layout.expected_names
+
+
+def test_biases_are_needed_where_the_family_or_the_configuration_says_so():
+    """Qwen2 has them on Q, K and V; Llama on what `attention_bias` and `mlp_bias` say, Qwen3 nowhere."""
+
+    def biases(name, **changes):
+        names = layout_of({**CONFIG, "architectures": [name], **changes}).expected_names
+        return sorted(name.split(".")[-2] for name in names if name.endswith(".bias"))
+
+    assert biases("Qwen2ForCausalLM") == ["k_proj", "q_proj", "v_proj"]
+    assert biases("LlamaForCausalLM") == []
+    assert biases("LlamaForCausalLM", attention_bias=True) == ["k_proj", "o_proj", "q_proj", "v_proj"]
+    assert biases("MistralForCausalLM", mlp_bias=True) == ["down_proj", "gate_proj", "up_proj"]
+    with pytest.raises(ExportError, match=r"tensor model\.layers\.0\.self_attn\.q_proj\.bias has no place"):
+        gguf_name("model.layers.0.self_attn.q_proj.bias", layout_of({**CONFIG, "architectures": ["Qwen3ForCausalLM"]}))

@@ -60,15 +60,6 @@ def test_special_ids_may_be_written_as_objects(tmp_path):
     assert (vocabulary.bos_id, vocabulary.pad_id) == (0, 1)
 
 
-def test_a_bos_token_is_added_only_where_the_tokenizer_adds_one(tmp_path):
-    steps = [{"SpecialToken": {"id": "a", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}]
-    after = {"type": "Sequence", "processors": [BYTE_LEVEL, {"type": "TemplateProcessing", "single": steps}]}
-    folder = write(tmp_path, tokenizer={"post_processor": after}, config={"bos_token": "a"})
-    vocabulary = read_vocabulary(folder, vocab_size=5)
-    assert (vocabulary.adds_bos, vocabulary.adds_eos) == (True, False)
-    assert not read_vocabulary(write(tmp_path), vocab_size=5).adds_bos
-
-
 def test_generation_markers_do_not_reach_the_runtime(tmp_path):
     template = "{%- for m in messages -%}{%- generation -%}{{ m }}{%- endgeneration -%}{%- endfor -%}"
     vocabulary = read_vocabulary(write(tmp_path, template=template), vocab_size=5)
@@ -91,18 +82,6 @@ def test_the_template_may_stand_in_the_tokenizer_config(tmp_path):
         ({"tokenizer": {"normalizer": {"type": "Lowercase"}}}, "has the normalizer"),
         ({"tokenizer": {"model": {"type": "Unigram"}}}, "holds a Unigram model"),
         ({"tokenizer": {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}}, "has no merges"),
-        ({"tokenizer": {"post_processor": {"type": "RobertaProcessing"}}}, "post-processor RobertaProcessing"),
-        (
-            {
-                "tokenizer": {
-                    "post_processor": {
-                        "type": "TemplateProcessing",
-                        "single": [{"SpecialToken": {"id": "b"}}, {"Sequence": {"id": "A"}}],
-                    }
-                }
-            },
-            "puts ['b'] before",
-        ),
         ({"config": {"eos_token": None}}, "names no eos_token"),
         ({"config": {"eos_token": "<gone>"}}, "eos_token is '<gone>'"),
         ({"generation": {"eos_token_id": [0, 1, 2, 3]}}, "4 end tokens"),

@@ -3,9 +3,10 @@ import json
 import pytest
 
 from distill.errors import ExportError, GateError, RecipeError
+from distill.export import verify_export
 from distill.export.checksums import write_checksums
 from distill.export.fidelity import Fidelity
-from distill.export.report import ARTEFACT, ArtefactReport, ExportReport, read_artefact, verify_export
+from distill.export.report import ARTEFACT, ArtefactReport, ExportReport, read_artefact
 from distill.export.smoke import SmokeReport
 
 
@@ -22,6 +23,10 @@ def artefact(name="gguf-q8_0", *, kl=0.01, top=0.99, has_fidelity=True):
         merged_perplexity=2.0,
         perplexity=2.2,
         perplexity_ratio=1.1,
+        log_perplexity_ratio=0.0953,
+        log_perplexity_ratio_standard_error=0.012,
+        mean_delta_p=-0.001,
+        rms_delta_p=0.02,
     )
     smoke = SmokeReport("llama.cpp", 10, 11, 9, 8, 10)
     return ArtefactReport(
@@ -95,4 +100,20 @@ def test_the_card_shows_the_figures():
     assert figures["KL divergence, nats per token (± standard error)"] == "0.01 ± 0.001"
     assert figures["same greedy answer in llama.cpp"] == "9 of 10 prompts"
     assert figures["bits per weight"] == "8.50"
+    assert figures["natural logarithm of that ratio (± standard error)"] == "0.095 ± 0.012"
+    assert figures["change of the next token's probability, mean / root mean square"] == "-0.100% / 2.000%"
     assert "perplexity, ratio to before" not in artefact(has_fidelity=False).figures()
+
+
+def test_an_artefact_says_what_it_is_recommended_as(tmp_path):
+    rows = artefact("safetensors", kl=0.0), artefact("gguf-q8_0", kl=5e-3), artefact("gguf-q4_0", kl=0.5)
+    whole = report(
+        tmp_path, *(row.model_copy(update={"size_bytes": n}) for row, n in zip(rows, (9, 5, 4), strict=True))
+    )
+    assert [point.name for point in whole.points()] == ["gguf-q8_0", "gguf-q4_0"]
+    said = {name: value["recommended_as"] for name, value in whole.to_json().items()}
+    bounds = [f"smallest with a KL of at most {bound} nats" for bound in ("0.01", "0.1")]
+    assert said["safetensors"] == []
+    assert said["gguf-q8_0"] == bounds
+    assert said["gguf-q4_0"] == ["nearest in at most 0.00 MB (50% of the merged model)"]
+    assert report(tmp_path, rows[1]).recommendations() == []
