@@ -10,8 +10,27 @@ import typer
 
 from distill import __version__
 from distill.cli_cache import CACHE_VERBS, CacheOptions, look_into, worker_overrides
+from distill.cli_export import (
+    CalibrationOption,
+    ChatsOption,
+    DtypeOption,
+    MaxKlOption,
+    MinTop1Option,
+    TeacherOption,
+    export_folder,
+    require_no_options,
+)
 from distill.cli_launch import NprocOption, launch_run, launch_stage, wants_ranks
 from distill.cli_output import is_main_rank, print_facts, print_results, print_table
+from distill.cli_package import (
+    PACKAGE_VERBS,
+    ChecksumsOnlyOption,
+    PublicOption,
+    YesOption,
+    push_folder,
+    require_own_options,
+    verify_folder,
+)
 from distill.errors import DistillError, RecipeError
 from distill.launch import heed_launcher, is_launched, tell_launcher
 from distill.process import (
@@ -135,46 +154,46 @@ def cache(
 @app.command()
 def export(
     target: Annotated[
-        str, typer.Argument(metavar="RECIPE | MODEL | verify", help="a recipe, a model folder, or a sub-verb")
+        str, typer.Argument(metavar="RECIPE | MODEL | verify | push", help="a recipe, a model folder, or a sub-verb")
     ],
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[key.sub=value ... | DIR]", help="a recipe's overrides, or a folder of artefacts"),
+        typer.Argument(
+            metavar="[key.sub=value ... | DIR [REPO_ID]]", help="a recipe's overrides, or a folder of artefacts"
+        ),
     ] = None,
     formats: Annotated[str | None, typer.Option(help="comma-separated, for a model folder")] = None,
     out: Annotated[Path | None, typer.Option(help="where the artefacts go, for a model folder")] = None,
+    chats: ChatsOption = None,
+    calibration: CalibrationOption = None,
+    dtype: DtypeOption = None,
+    teacher: TeacherOption = None,
+    max_kl: MaxKlOption = None,
+    min_top1: MinTop1Option = None,
+    checksums_only: ChecksumsOnlyOption = False,
+    yes: YesOption = False,
+    public: PublicOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write merged and quantized artefacts, each loaded by its real runtime; or verify their checksums."""
-    if target == "verify":
-        folder = _only_folder("export verify", words)
-        from distill.export import verify_export
-
-        print_table(f"artefacts in {folder}, checksums verified", verify_export(folder).rows(), as_json=as_json)
+    """Write merged and quantized artefacts, each loaded by its real runtime; verify them again; push one to the hub."""
+    measured: dict[str, object] = {"chats": chats, "calibration": calibration, "teacher": teacher}
+    measured |= {"dtype": dtype, "max_kl": max_kl, "min_top1": min_top1}
+    given: dict[str, object] = {"--formats": formats, "--out": out}
+    given |= {f"--{name.replace('_', '-')}": value for name, value in measured.items()}
+    package: dict[str, object] = {"--checksums-only": checksums_only, "--yes": yes, "--public": public}
+    if target in PACKAGE_VERBS:
+        require_own_options(target, given | package)
+        if target == "verify":
+            verify_folder(words, checksums_only=checksums_only, max_kl=max_kl, min_top1=min_top1, as_json=as_json)
+        else:
+            push_folder(words, yes=yes, public=public, as_json=as_json)
     elif _is_recipe(target):
-        if formats is not None or out is not None:
-            raise RecipeError(
-                "--formats and --out go with a model folder, and a recipe is given",
-                why="a recipe says both itself",
-                fix=f"distill export {target} 'export.formats=[{formats or '...'}]' output={out or 'DIR'}",
-            )
+        require_own_options("RECIPE", package)
+        require_no_options(target, {"formats": formats, "out": out, **measured})
         _run_stage("export", Path(target), words, as_json=as_json)
     else:
-        _export_model(target, words, formats=formats, out=out, as_json=as_json)
-
-
-def _export_model(model: str, words: list[str] | None, *, formats: str | None, out: Path | None, as_json: bool) -> None:
-    if formats is None or out is None or words:
-        surplus = f", not {' '.join(words)}" if words else ""
-        raise RecipeError(
-            f"export of the model {model} needs --formats and --out{surplus}",
-            fix=f"distill export {model} --formats {formats or 'bnb-nf4,bnb-int8,gguf-q8_0'} --out {out or 'DIR'}",
-        )
-    from distill.export import export_model
-
-    names = tuple(name.strip() for name in formats.split(",") if name.strip())
-    report = export_model(Path(model), formats=names, output_dir=out)
-    print_table(f"artefacts in {out}", report.rows(), as_json=as_json)
+        require_own_options("MODEL", package)
+        export_folder(target, words, formats=formats, out=out, measured=measured, as_json=as_json)
 
 
 def _is_recipe(word: str) -> bool:

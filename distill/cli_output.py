@@ -42,9 +42,16 @@ def print_table(title: str, rows: Sequence[Mapping[str, object]], *, as_json: bo
     Console(width=width, markup=False, highlight=False).print(table)
 
 
+def print_lines(lines: Sequence[str]) -> None:
+    """Sentences below a table."""
+    if is_main_rank():
+        for line in lines:
+            print(line)
+
+
 def print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
     """The result table, where the run went as far as an evaluation."""
-    from eval.results import HEADINGS, read_results
+    from eval.results import read_results
 
     path = output / "evaluate" / "results.json"
     if not is_main_rank():
@@ -56,7 +63,7 @@ def print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
     if as_json:
         print(path.read_text(encoding="utf-8"), end="")
         return
-    rows: list[dict[str, object]] = [dict(zip(HEADINGS, cells, strict=True)) for cells in results.cells()]
+    rows: list[dict[str, object]] = [dict(zip(results.headings, cells, strict=True)) for cells in results.cells()]
     print_table(f"results of {output}", rows, as_json=False)
     for line in [*results.sentences(), *results.notes]:
         print(line)

@@ -8,7 +8,7 @@ from typing import Literal
 from distill.data import read_conversations
 from distill.decoding import Generator, TransformersGenerator, answer_conversations
 from distill.decoding.llama_cpp import LlamaCppGenerator
-from distill.export import MERGED
+from distill.export import MERGED, read_artefact
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import LoadedModel, count_parameters, folder_size_bytes, load_model
 from distill.pipeline.run_folder import RunFolder
@@ -41,7 +41,7 @@ def run_evaluate(run: RunFolder) -> dict[str, object]:
     teacher = load_teacher(run) if run.recipe.teacher is not None else None
     examination = _examination(run, settings, teacher)
     found = [_measured(run, candidate, examination, settings, teacher) for candidate in _candidates(run)]
-    table = result_table(found, seed=run.recipe.seed)
+    table = result_table(found, seed=run.recipe.seed, kl_to_student_nats=kl_to_student(run))
     write_results(run.stage("evaluate") / "results.json", table)
     return {"rows": [row.model for row in table.rows], "comparisons": [c.sentence() for c in table.comparisons]}
 
@@ -63,6 +63,13 @@ def _candidates(run: RunFolder) -> Iterator[Candidate]:
         if name == MERGED:
             continue  # the same weights as the student's row
         yield Candidate(name, "export", run.stage("export") / name)
+
+
+def kl_to_student(run: RunFolder) -> dict[str, float]:
+    """By format, the KL to the unquantized student in nats per token, as the export measured it on held-out chats."""
+    formats = run.recipe.export.formats if run.recipe.export is not None else ()
+    artefacts = [read_artefact(run.stage("export") / name) for name in formats]
+    return {a.format: a.fidelity.kl_nats for a in artefacts if a.fidelity is not None}
 
 
 def _examination(run: RunFolder, settings: EvaluateSettings, teacher: LoadedModel | None) -> Examination:

@@ -1,6 +1,5 @@
 import errno
 import json
-import logging
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import distill.pipeline
-from distill import __version__, cli
+from distill import __version__
 from distill.errors import DistillError, GateError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,26 +18,6 @@ RECIPES = ROOT / "recipes"
 TEACHER = RECIPES / "embedded" / "teacher.yaml"
 QWEN = RECIPES / "qwen2.5-7b-to-1.5b.yaml"
 SMALL = ["data.num_teacher=2", "data.num_valid=1", "data.num_test=1"]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """`distill WORDS` in this process: exit code, stdout, stderr. No message may be a traceback."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["distill", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return int(stop.value.code or 0), out, err
-
-    loggers = [logging.getLogger(name) for name in ("distill", "eval")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield call
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def _recipe(tmp_path: Path, text: str) -> Path:

@@ -30,7 +30,7 @@ train:
   global_batch_size: 2
   micro_batch_size: 2
   max_length_tokens: 1024
-export: {{formats: [safetensors], max_new_tokens: 4, num_smoke_prompts: 2}}
+export: {{formats: [safetensors], max_new_tokens: 4, num_smoke_prompts: 2, measures_speed: false}}
 evaluate:
   num_conversations: 2
   num_divergence_conversations: 2

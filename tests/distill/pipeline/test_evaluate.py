@@ -1,4 +1,4 @@
-from distill.pipeline.evaluate import Candidate, run_evaluate
+from distill.pipeline.evaluate import Candidate, kl_to_student, run_evaluate
 from distill.pipeline.run_folder import RunFolder
 from eval.results import read_results
 
@@ -25,3 +25,8 @@ def test_measured_models_are_not_measured_again(finished: RunFolder):
 
 def test_figures_are_filed_under_a_plain_name():
     assert Candidate("student after SFT/1", "student", "x").slug == "student-after-SFT-1"
+
+
+def test_each_export_has_the_distance_that_its_report_says(finished: RunFolder):
+    """The run exports the merged model alone, which is the student in other words."""
+    assert kl_to_student(finished) == {"safetensors": 0.0}

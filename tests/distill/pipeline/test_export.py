@@ -17,6 +17,16 @@ def test_the_artefacts_are_whole_and_stand_in_the_summary(finished: RunFolder):
     assert list(read_manifest(finished.stage("export")).summary) == ["safetensors"]
 
 
+def test_the_cards_say_where_the_student_comes_from(finished: RunFolder):
+    """Names, not paths: nobody else has this machine's folders."""
+    for folder in (finished.stage("export"), finished.stage("export") / "safetensors"):
+        card = (folder / "README.md").read_text()
+        assert "| teacher | " in card
+        assert "| student before | " in card
+        assert "| objective | " in card
+        assert str(finished.output) not in card
+
+
 def test_a_student_of_the_hub_that_nothing_trained_is_not_exported(tiny_recipe: Path, tmp_path: Path):
     overrides = ["train=null", "cache=null", "pairs=null", "student.path=owner/name"]
     run = RunFolder(load_recipe(tiny_recipe, overrides), tmp_path)
