@@ -22,6 +22,7 @@ from distill.files import read_json, write_json
 from distill.settings import Settings, validated
 from eval.objective_figures import ObjectiveFigures
 from eval.results import ResultTable, read_results
+from eval.speed.export_figures import ExportSpeed
 from eval.speed.figures import CacheSpeed, RateDistortion
 from eval.speed.head_figures import HeadSpeed
 from eval.speed.train_figures import TrainSpeed
@@ -29,7 +30,7 @@ from eval.speed.train_figures import TrainSpeed
 BENCHMARK: Literal["distill-benchmark"] = "distill-benchmark"
 CACHE_PACKAGES = ("torch", "transformers", "safetensors", "pyarrow")
 
-Figures = CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ObjectiveFigures
+Figures = CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ExportSpeed | ObjectiveFigures
 
 
 class PublishedResult(Settings):

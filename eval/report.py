@@ -17,7 +17,7 @@ from pydantic import Field
 from distill.files import read_json, write_json, write_text
 from distill.settings import Settings, validated
 from eval.plots import curve_svg, interval_svg
-from eval.results import HEADINGS, MISSING, ResultTable, megabytes
+from eval.results import MISSING, ResultTable, megabytes, small_number
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +132,7 @@ def render(report: RunReport) -> str:
     environment.filters.update(duration=duration, megabytes=megabytes, per_cent=per_cent, small_number=small_number)
     return environment.get_template(TEMPLATE).render(
         report=report,
-        headings=HEADINGS,
+        headings=() if report.table is None else report.table.headings,
         missing=MISSING,
         accuracy_plot=_accuracy_plot(report.table),
         curves={stage: stage_plots(stage, rows) for stage, rows in report.curves.items()},
@@ -165,11 +165,6 @@ def duration(seconds: float | None) -> str:
 def per_cent(share: float | None) -> str:
     """A share in per cent."""
     return MISSING if share is None else f"{100 * share:.1f} %"
-
-
-def small_number(value: float | None) -> str:
-    """A figure that may span orders of magnitude, to three digits."""
-    return MISSING if value is None else f"{value:.3g}"
 
 
 def _accuracy_plot(table: ResultTable | None) -> Markup | None:

@@ -7,6 +7,7 @@ from distill.files import read_json, write_json
 from distill.settings import Settings, validated
 from eval.scores import Interval, PairedDifference
 
+KL_TO_STUDENT = "KL to the unquantized student"
 HEADINGS = (
     "model",
     "parameters",
@@ -15,6 +16,7 @@ HEADINGS = (
     "preference rate against the teacher",
     "KL to the teacher (nats/token)",
     "tokens/s",
+    KL_TO_STUDENT,
 )
 MISSING = "–"
 
@@ -31,6 +33,7 @@ class ResultRow(Settings):
     preference_rate: Interval | None = None
     kl_to_teacher_nats: float | None = None
     kl_standard_error_nats: float | None = None
+    kl_to_student_nats: float | None = None
     tokens_per_s: float | None = None
 
     def cells(self) -> tuple[str, ...]:
@@ -43,6 +46,7 @@ class ResultRow(Settings):
             share(self.preference_rate, signed=True),
             plus_minus(self.kl_to_teacher_nats, self.kl_standard_error_nats),
             MISSING if self.tokens_per_s is None else f"{self.tokens_per_s:,.0f}",
+            small_number(self.kl_to_student_nats),
         )
 
 
@@ -96,9 +100,15 @@ class ResultTable(Settings):
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """Those of `HEADINGS` that the table shows: the exports' own column only where there are exports."""
+        has_exports = any(row.kl_to_student_nats is not None for row in self.rows)
+        return HEADINGS if has_exports else HEADINGS[:-1]
+
     def cells(self) -> list[tuple[str, ...]]:
-        """The rows as text."""
-        return [row.cells() for row in self.rows]
+        """The rows as text, one cell for each heading."""
+        return [row.cells()[: len(self.headings)] for row in self.rows]
 
     def sentences(self) -> list[str]:
         """What stands under the table: the comparisons, and personality accuracies where they were measured."""
@@ -110,7 +120,7 @@ class ResultTable(Settings):
 
     def to_markdown(self) -> str:
         """The table and the sentences under it as Markdown."""
-        lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS)]
+        lines = ["| " + " | ".join(self.headings) + " |", "|" + "---|" * len(self.headings)]
         lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in self.cells()]
         return "\n".join([*lines, *(f"\n{sentence}" for sentence in self.sentences())]) + "\n"
 
@@ -154,6 +164,11 @@ def share(value: Interval | None, *, signed: bool = False) -> str:
     form = "{:+.1f}" if signed else "{:.1f}"
     mean, low, high = (form.format(100 * number).replace("-", "−") for number in (value.mean, value.low, value.high))
     return f"{mean} % [{low}, {high}]"
+
+
+def small_number(value: float | None) -> str:
+    """A figure that may span orders of magnitude, to three digits."""
+    return MISSING if value is None else f"{value:.3g}"
 
 
 def plus_minus(mean: float | None, standard_error: float | None) -> str:

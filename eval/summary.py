@@ -1,6 +1,6 @@
 """From the figures of each model to the result table: intervals, preference rates, the paired comparison."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from eval.measured import QUESTIONS, TEST, MeasuredModel
 from eval.preference_rate import accuracy_difference, preference_rate
@@ -8,13 +8,21 @@ from eval.results import Comparison, ResultRow, ResultTable
 from eval.scores import Interval
 
 
-def result_table(models: Sequence[MeasuredModel], *, seed: int) -> ResultTable:
+def result_table(
+    models: Sequence[MeasuredModel], *, seed: int, kl_to_student_nats: Mapping[str, float] | None = None
+) -> ResultTable:
     """One row a model, the teacher's first; students are compared pairwise, each with the one before it.
 
     The preference rate is taken on the two-turn questions where there are some, else on the test conversations.
+
+    Args:
+        models: figures of each.
+        seed: of the resampling.
+        kl_to_student_nats: by the name of an export, its KL to the student it was made from.
     """
     teacher = next((model for model in models if model.kind == "teacher"), None)
-    rows = tuple(_row(model, teacher, seed=seed) for model in models)
+    own = kl_to_student_nats or {}
+    rows = tuple(_row(model, teacher, seed=seed, kl_to_student_nats=own.get(model.name)) for model in models)
     students = [model for model in models if model.kind == "student" and model.sets[TEST].right]
     pairs = list(zip(students[1:], students, strict=False))
     return ResultTable(
@@ -24,7 +32,9 @@ def result_table(models: Sequence[MeasuredModel], *, seed: int) -> ResultTable:
     )
 
 
-def _row(model: MeasuredModel, teacher: MeasuredModel | None, *, seed: int) -> ResultRow:
+def _row(
+    model: MeasuredModel, teacher: MeasuredModel | None, *, seed: int, kl_to_student_nats: float | None
+) -> ResultRow:
     test = model.sets[TEST]
     return ResultRow(
         model=model.name,
@@ -36,6 +46,7 @@ def _row(model: MeasuredModel, teacher: MeasuredModel | None, *, seed: int) -> R
         preference_rate=None if teacher is None or model is teacher else _preference(model, teacher, seed=seed),
         kl_to_teacher_nats=None if model is teacher else model.kl_to_teacher_nats,
         kl_standard_error_nats=None if model is teacher else model.kl_standard_error_nats,
+        kl_to_student_nats=kl_to_student_nats,
         tokens_per_s=model.tokens_per_s,
     )
 

@@ -50,18 +50,19 @@ class PeakMemory:
 
 def resident_bytes() -> int:
     """What the process holds now; its peak where the system does not say."""
-    return _status_bytes("VmRSS") or peak_bytes()
+    return status_bytes("VmRSS") or peak_bytes()
 
 
 def peak_bytes() -> int:
     """The most that the process held since it began or since its peak was started anew."""
-    return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
+    return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
 
 
 _UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
-def _status_bytes(name: str) -> int | None:
+def status_bytes(name: str) -> int | None:
+    """A figure of this process's /proc/self/status, such as RssFile; None where the system does not say."""
     if not _STATUS.exists():
         return None
     found = next((line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:")), None)

@@ -58,6 +58,13 @@ def test_a_table_known_answer():
     assert gguf.preference_rate.mean == -1 / 2
 
 
+def test_an_export_shows_its_distance_to_the_student_it_was_made_from():
+    table = result_table(models(), seed=0, kl_to_student_nats={"gguf": 2.5e-5})
+    assert table.headings[-1] == "KL to the unquantized student"
+    assert [row.kl_to_student_nats for row in table.rows] == [None, None, None, 2.5e-5]
+    assert [cells[-1] for cells in table.cells()] == ["–", "–", "–", "2.5e-05"]
+
+
 def test_the_later_student_is_compared_with_the_earlier_on_the_same_conversations():
     (comparison,) = result_table(models(), seed=0).comparisons
     assert (comparison.first, comparison.second) == ("daDPO", "SFT")
