@@ -80,6 +80,7 @@ def parameters(folder: Path, *, num_threads: int) -> int:
 
 def write_here(name: str, source: Path, folder: Path) -> Written:
     """As `written`, in this process."""
+    folder.mkdir(parents=True, exist_ok=True)
     return _timed(lambda: FORMATS[name].write(source, folder, Writing(dtype=DTYPE)), folder)
 
 
