@@ -23,6 +23,7 @@ from distill.settings import Settings, validated
 from eval.objective_figures import ObjectiveFigures
 from eval.results import ResultTable, read_results
 from eval.speed.export_figures import ExportSpeed
+from eval.speed.export_memory_figures import ExportMemory
 from eval.speed.figures import CacheSpeed, RateDistortion
 from eval.speed.head_figures import HeadSpeed
 from eval.speed.train_figures import TrainSpeed
@@ -30,7 +31,7 @@ from eval.speed.train_figures import TrainSpeed
 BENCHMARK: Literal["distill-benchmark"] = "distill-benchmark"
 CACHE_PACKAGES = ("torch", "transformers", "safetensors", "pyarrow")
 
-Figures = CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ExportSpeed | ObjectiveFigures
+Figures = CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ExportSpeed | ExportMemory | ObjectiveFigures
 
 
 class PublishedResult(Settings):

@@ -16,17 +16,16 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from distill.files import write_json
 from distill.models import LoraSettings, Quantization, add_lora, load_model, save_model
-from distill.settings import Settings
+from eval.published import command_of, published_benchmark
+from eval.speed.export_memory_figures import ExportMemory, MemoryRow
 from eval.speed.export_models import SHAPES, held_out_chats, num_parameters, random_qwen2
-from eval.speed.figures import markdown_table
 from eval.speed.peak_memory import PeakMemory, status_bytes
 from eval.speed.processes import alone
 
-BOUND = 2.0
+VERSIONS = ("torch", "transformers", "bitsandbytes", "peft", "safetensors")
 NUM_CHATS = 2
 _SAMPLE_S = 0.005
 _BYTES_PER_WEIGHT = 2
@@ -42,42 +41,6 @@ class JobMemory:
     file_bytes: int
 
 
-class MemoryRow(Settings):
-    """A job's memory; `ratio` is its peak over the model's size in bfloat16."""
-
-    job: str
-    elapsed_s: float
-    peak_bytes: int
-    file_bytes: int
-    ratio: float
-
-    def cells(self) -> tuple[str, ...]:
-        """The row as text."""
-        return (
-            self.job,
-            f"{self.peak_bytes / 1e6:,.0f}",
-            f"{self.file_bytes / 1e6:,.0f}",
-            f"{self.ratio:.2f}",
-            f"{self.elapsed_s:.0f}",
-        )
-
-
-class ExportMemory(Settings):
-    """All jobs on one model."""
-
-    format: Literal["export-memory"] = "export-memory"
-    model: str
-    num_parameters: int
-    bfloat16_bytes: int
-    rows: tuple[MemoryRow, ...]
-
-    def to_markdown(self) -> str:
-        """A caption and the table."""
-        caption = f"{self.model}: {self.bfloat16_bytes / 1e6:,.0f} MB in bfloat16; peaks above the imported libraries"
-        headings = ("job", "peak, MB", "of it pages of files, MB", "times the model", "seconds")
-        return f"{caption}:\n\n{markdown_table(headings, [row.cells() for row in self.rows])}\n"
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Reads the command line, measures, prints."""
     parser = argparse.ArgumentParser(prog="python -m eval.speed.export_memory", description=__doc__.splitlines()[0])
@@ -85,12 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", choices=SHAPES, default="0.5b", help="of the random weights")
     parser.add_argument("--job", action="append", choices=JOBS, help="measure this one only; may be repeated")
     parser.add_argument("--threads", type=int, default=1, help="for tensors, in each process")
-    parser.add_argument("--json", type=Path, help="write the figures")
+    parser.add_argument("--json", type=Path, help="write the figures with machine, versions and date")
     options = parser.parse_args(arguments)
-    figures = measure(options.model, shape=options.shape, jobs=options.job or list(JOBS), num_threads=options.threads)
+    jobs, started = options.job or list(JOBS), time.perf_counter()
+    figures = measure(options.model, shape=options.shape, jobs=jobs, num_threads=options.threads)
     print(figures.model_dump_json())
     if options.json is not None:
-        write_json(options.json, figures.model_dump(mode="json"))
+        chosen: list[tuple[str, object]] = [("model", "MODEL")] if options.model else [("shape", options.shape)]
+        chosen += [("job", job) for job in jobs] + [("threads", options.threads)]
+        command, elapsed_s = command_of("eval.speed.export_memory", chosen), time.perf_counter() - started
+        result = published_benchmark(figures, command=command, elapsed_s=elapsed_s, packages=VERSIONS)
+        write_json(options.json, result.model_dump(mode="json"))
 
 
 def measure(model: Path | None, *, shape: str, jobs: Sequence[str], num_threads: int = 1) -> ExportMemory:
