@@ -1,4 +1,4 @@
-"""What surrounds a command: launchers' words, signals, memory, and what the operating system refuses."""
+"""What surrounds a command: launchers' words, signals, other processes, and what the operating system refuses."""
 
 import ctypes
 import errno
@@ -69,6 +69,30 @@ def without_local_rank(words: Sequence[str]) -> list[str]:
         if not re.fullmatch(r"--local[-_]rank(=\d+)?", word) and not is_number_of_flag:
             kept.append(word)
     return kept
+
+
+def own_environment(**more: str) -> dict[str, str]:
+    """Variables for another Python of this environment, which is to find the modules that this one finds.
+
+    Args:
+        more: variables on top.
+    """
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), **more}
+
+
+def ending(exit_code: int, last_words: str = "") -> str:
+    """How a process ended, in words: what it said last, its exit code, or the signal that killed it.
+
+    Args:
+        exit_code: as `subprocess` tells it, negative for a signal.
+        last_words: the last line of what it wrote.
+    """
+    if exit_code >= 0:
+        return last_words or f"exit code {exit_code}"
+    number = -exit_code
+    name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
+    short = ", as the system does where memory is short" if name == "SIGKILL" else ""
+    return f"it was killed by {name}{short}"
 
 
 def refusal_of_system(error: OSError) -> DistillError:

@@ -25,6 +25,7 @@ import torch
 from distill.errors import DistillError, ExportError
 from distill.export.runtime_cost import NUM_NEW_TOKENS, NUM_PROMPT_TOKENS, RuntimeCost, run_here
 from distill.export.smoke import Runtime
+from distill.process import ending, own_environment
 
 _PROGRAM = "from distill.export.cost_process import serve; serve()"
 _STDIN, _STDOUT, _STDERR = 0, 1, 2
@@ -51,7 +52,6 @@ class CostProcess:
         """Starts the process if it does not run, and does not wait: its imports go on beside other work."""
         if self._server is not None and self._server.poll() is None:
             return
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
         pipe = subprocess.PIPE
         self._server = subprocess.Popen(
             [sys.executable, "-P", "-c", _PROGRAM],  # -P: no module is taken from the working directory
@@ -60,7 +60,7 @@ class CostProcess:
             stderr=self._stderr,
             text=True,
             encoding="utf-8",
-            env=environment,
+            env=own_environment(),
             start_new_session=True,  # so that it can be ended together with its forks
         )
 
@@ -90,7 +90,7 @@ class CostProcess:
         )
         if "cost" in reply:
             return RuntimeCost(**reply["cost"])
-        why = reply.get("refusal") or _why(int(reply["exit_code"]), self._last_words())
+        why = reply.get("refusal") or ending(int(reply["exit_code"]), self._last_words())
         raise ExportError(f"{path} cannot be run in a process of its own", why=why, fix="free memory and export again")
 
     def close(self) -> None:
@@ -137,15 +137,6 @@ class CostProcess:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
-
-
-def _why(exit_code: int, last_words: str) -> str:
-    if exit_code >= 0:
-        return last_words or f"exit code {exit_code}"
-    number = -exit_code
-    name = signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
-    short = ", as the system does where memory is short" if name == "SIGKILL" else ""
-    return f"it was killed by {name}{short}"
 
 
 def serve() -> None:

@@ -1,12 +1,11 @@
 """A GGUF file's first load, in a process of its own: llama.cpp aborts on some damaged headers, which no caller sees."""
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from distill.errors import ArtefactError
+from distill.process import ending, own_environment
 
 TIMEOUT_S = 900.0
 # Imports the runtime alone, which takes a fraction of a second; one computed token shows that the numbers fit too.
@@ -39,13 +38,16 @@ def require_loads(path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
     Raises:
         ArtefactError: it does not load, does not compute, takes too long, or brings llama.cpp down.
     """
-    environment = {**os.environ, "GGML_NO_BACKTRACE": "1"}
-    environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     # -P: a module beside a stranger's artefact is not imported where verify runs in its folder
     command = [sys.executable, "-P", "-c", _PROGRAM, str(path.absolute()), str(timeout_s)]
     try:
         done = subprocess.run(
-            command, capture_output=True, check=False, env=environment, timeout=timeout_s, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            check=False,
+            env=own_environment(GGML_NO_BACKTRACE="1"),
+            timeout=timeout_s,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired as error:
         raise ArtefactError(
@@ -53,9 +55,6 @@ def require_loads(path: Path, *, timeout_s: float = TIMEOUT_S) -> None:
         ) from error
     if done.returncode == 0:
         return
-    if done.returncode < 0:
-        why = f"it brought llama.cpp down ({signal.Signals(-done.returncode).name})"
-    else:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        why = lines[-1] if lines else f"exit code {done.returncode}"
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
+    why = ending(done.returncode, lines[-1] if lines else "")
     raise ArtefactError(f"{path} is not loaded by llama.cpp", why=why, fix="export it again")

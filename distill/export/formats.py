@@ -7,7 +7,6 @@ from pathlib import Path
 
 from distill.export.auto_round import write_auto_round
 from distill.export.bitsandbytes import write_bitsandbytes
-from distill.export.extras import AUTO_ROUND, LLAMA_CPP, TORCHAO, Extra
 from distill.export.gguf import FileType, write_gguf
 from distill.export.k_quants import KQuant, write_k_quant
 from distill.export.llm_compressor import Scheme, require_llm_compressor, write_llm_compressor
@@ -15,6 +14,7 @@ from distill.export.merge import write_merged
 from distill.export.smoke import Runtime
 from distill.export.torchao import write_torchao
 from distill.export.writing import Writing
+from distill.extras import AUTO_ROUND, LLAMA_CPP, TORCHAO, Extra
 from distill.models import Quantization
 
 MERGED = "safetensors"

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from safetensors import safe_open
-
 from distill.errors import ExportError
+from distill.export.tensor_files import TensorFiles
 
 GROUP_SIZES = (128, 64, 32)
 _OUTER = ("embed_tokens.weight", "lm_head.weight")
@@ -29,11 +28,5 @@ def group_size(merged_folder: Path) -> int:
 
 
 def _widths(folder: Path) -> dict[str, int]:
-    widths = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as handle:
-            for name in handle.keys():  # noqa: SIM118
-                shape = handle.get_slice(name).get_shape()
-                if len(shape) == 2 and not name.endswith(_OUTER):
-                    widths[name] = int(shape[-1])
-    return widths
+    shapes = {name: tensor.shape for name, tensor in TensorFiles(folder).shapes.items()}
+    return {name: shape[-1] for name, shape in shapes.items() if len(shape) == 2 and not name.endswith(_OUTER)}

@@ -3,7 +3,6 @@
 import importlib.metadata
 import importlib.util
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -15,9 +14,10 @@ from typing import Literal
 import gguf
 
 from distill.errors import ExportError
-from distill.export.extras import LLAMA_CPP
 from distill.export.gguf import write_gguf
+from distill.extras import LLAMA_CPP
 from distill.files import replacing_file
+from distill.process import own_environment
 
 log = logging.getLogger(__name__)
 
@@ -100,8 +100,7 @@ def _quantize(source: Path, target: Path, *, file_type: KQuant) -> str:
         found = shutil.which(str(LLAMA_CPP.program))
         assert found is not None, "require() has seen it"
         command, quantizer = [found, str(source), str(target), file_type.upper()], Path(found).name
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, env=own_environment())
     if done.returncode or not target.exists():
         lines = [line.strip() for line in done.stderr.splitlines() if line.strip()][-_NUM_ERROR_LINES:]
         raise ExportError(

@@ -9,11 +9,11 @@ from typing import Literal
 from safetensors.torch import load_file
 
 from distill.errors import RecipeError
-from distill.export.extras import COMPRESSED_TENSORS
 from distill.export.group_size import group_size
 from distill.export.quantizer_process import foreign_environment, run_job, scratch_folder, take_over
 from distill.export.reload import largest_difference, probe_ids, probe_logits
 from distill.export.writing import Writing, calibration_windows
+from distill.extras import COMPRESSED_TENSORS
 from distill.models import load_model
 
 Scheme = Literal["W4A16", "W8A8", "FP8_DYNAMIC"]

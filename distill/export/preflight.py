@@ -5,9 +5,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from safetensors import safe_open
-
 from distill.errors import ExportError
+from distill.export.tensor_files import TensorFiles
 from distill.models import DtypeName, find_source
 from distill.models.source import adapter_base
 
@@ -54,7 +53,7 @@ def needed_bytes(model_folder: Path, formats: Sequence[str], *, dtype: DtypeName
         ModelError: there is no model, or it is damaged.
     """
     folder = _base_folder(model_folder)
-    shapes = _shapes(folder)
+    shapes = {name: tensor.shape for name, tensor in TensorFiles(folder).shapes.items()}
     other = sum(path.stat().st_size for path in folder.iterdir() if path.is_file() and path.suffix != ".safetensors")
     merged = (_DTYPE_BITS[dtype], _DTYPE_BITS[dtype])
     sizes = {}
@@ -106,14 +105,6 @@ def _base_folder(model_folder: Path) -> Path:
     while source.kind == "adapter":
         source = find_source(adapter_base(source))
     return source.folder if source.folder.is_dir() else source.folder.parent
-
-
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as handle:
-            shapes |= {name: tuple(handle.get_slice(name).get_shape()) for name in handle.keys()}  # noqa: SIM118
-    return shapes
 
 
 def _bits(name: str, shape: tuple[int, ...], *, inner: float, outer: float, is_k: bool) -> float:

@@ -14,6 +14,7 @@ from pathlib import Path
 from distill.errors import ExportError
 from distill.files import read_json, write_json
 from distill.models.save import make_readable
+from distill.process import own_environment
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ def run_job(
         text=True,
         errors="replace",
         cwd=scratch,
-        env=foreign_environment() if python is not None else _own_environment(),
+        env=foreign_environment() if python is not None else own_environment(**_JOB_VARIABLES),
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -100,10 +101,6 @@ def _send(process: "subprocess.Popen[str]", request: Mapping[str, object]) -> No
 def foreign_environment() -> dict[str, str]:
     """Variables for another environment's interpreter, which is not to see our packages."""
     return {name: value for name, value in os.environ.items() if name not in _FOREIGN} | _JOB_VARIABLES
-
-
-def _own_environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry), **_JOB_VARIABLES}
 
 
 def take_over(written: Path, folder: Path, *, merged_folder: Path) -> None:

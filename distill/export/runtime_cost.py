@@ -2,8 +2,6 @@
 
 import os
 import platform
-import resource
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +10,10 @@ import torch
 
 from distill.decoding import LlamaCppGenerator
 from distill.export.smoke import Runtime
+from distill.memory import peak_bytes, resident_bytes, restart_peak
 from distill.models import load_model, load_tokenizer
 
 NUM_PROMPT_TOKENS, NUM_NEW_TOKENS = 128, 32
-_STATUS, _CLEAR, _RESET_PEAK = Path("/proc/self/status"), Path("/proc/self/clear_refs"), "5"
-_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True)
@@ -51,20 +48,19 @@ def run_here(path: str, runtime: Runtime, prompt_ids: list[int], num_new_tokens:
     if runtime == "transformers":
         load_tokenizer(Path(path))  # imports what loading a model would import
     _touch_libraries()
-    level_bytes = _resident_bytes()
-    if _CLEAR.exists():
-        _CLEAR.write_text(_RESET_PEAK)
+    level_bytes = resident_bytes()
+    restart_peak()
     run = _run_llama_cpp if runtime == "llama.cpp" else _run_transformers
     load_s, prompt_speed, speed = run(path, prompt_ids, num_new_tokens)
-    peak_bytes = _peak_bytes()
+    most_bytes = peak_bytes()
     return RuntimeCost(
         load_s=load_s,
         num_prompt_tokens=len(prompt_ids),
         prompt_tokens_per_s=prompt_speed,
         num_new_tokens=num_new_tokens,
         generation_tokens_per_s=speed,
-        peak_memory_bytes=peak_bytes,
-        model_memory_bytes=max(peak_bytes - level_bytes, 0),
+        peak_memory_bytes=most_bytes,
+        model_memory_bytes=max(most_bytes - level_bytes, 0),
         hardware=hardware(),
     )
 
@@ -109,19 +105,3 @@ def _run_llama_cpp(path: str, prompt_ids: list[int], num_new_tokens: int) -> tup
     with LlamaCppGenerator(Path(path), max_length_tokens=len(prompt_ids) + num_new_tokens + 1) as artefact:
         load_s = time.perf_counter() - started
         return load_s, *artefact.speed(prompt_ids, num_new_tokens=num_new_tokens)
-
-
-def _resident_bytes() -> int:
-    return _status_bytes("VmRSS") or _peak_bytes()
-
-
-def _peak_bytes() -> int:
-    """Since the process began, or since its peak was started anew."""
-    return _status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
-
-
-def _status_bytes(name: str) -> int | None:
-    if not _STATUS.exists():
-        return None
-    found = next((line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:")), None)
-    return None if found is None else int(found.split()[1]) * 1024

@@ -1,6 +1,5 @@
 """What an artefact's files hold for each of the merged model's tensors, as the numbers they stand for."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor
 from distill.errors import ExportError
 from distill.export.gguf_layout import gguf_name, layout_of, with_rows_for_llama_cpp
 from distill.export.packed_weights import read_packed
+from distill.export.safetensors_header import tensors_of
 from distill.files import read_json
 
 _PLAIN = ("F64", "F32", "F16", "BF16")
@@ -74,12 +74,9 @@ class _Entry:
 def _entries(folder: Path) -> dict[str, _Entry]:
     found = {}
     for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                first, last = entry["data_offsets"]
-                found[name] = _Entry(name, file, entry["dtype"], math.prod(entry["shape"]), last - first)
+        for name, entry in tensors_of(file).items():
+            first, last = entry["data_offsets"]
+            found[name] = _Entry(name, file, entry["dtype"], math.prod(entry["shape"]), last - first)
     return dict(sorted(found.items()))
 
 

@@ -1,23 +1,22 @@
 """Tensors of safetensors files, read and written one at a time: no more than one of them is ever in memory."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
 from distill.errors import ExportError, ModelError
+from distill.export.safetensors_header import METADATA, header_bytes, tensors_of
 from distill.files import read_json, write_json
 from distill.models import DTYPES, DtypeName
 
 MAX_SHARD_BYTES = 2_000_000_000
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-_HEADER_MULTIPLE = 8
 DTYPE_CODES: dict[str, torch.dtype] = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -68,7 +67,7 @@ class TensorFiles:
         else:
             files = sorted(folder.glob(pattern))
         for file in files:
-            for name, entry in _header(file).items():
+            for name, entry in tensors_of(file).items():
                 if entry["dtype"] not in DTYPE_CODES:
                     raise ModelError(
                         f"{file}: tensor {name} is stored as {entry['dtype']}",
@@ -94,12 +93,6 @@ def stored_dtype(folder: Path) -> DtypeName:
 def one_dtype(dtypes: set[torch.dtype]) -> DtypeName:
     """The name of the only one; float32 where there are several, or where models are not held in it."""
     return cast(DtypeName, next((name for name, dtype in DTYPES.items() if dtypes == {dtype}), "float32"))
-
-
-def _header(file: Path) -> dict[str, dict[str, Any]]:
-    with file.open("rb") as stream:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-    return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def write_tensor_files(
@@ -147,14 +140,12 @@ def _shards(shapes: Mapping[str, TensorShape], max_shard_bytes: int) -> list[lis
 
 
 def _write_file(path: Path, names: list[str], shapes: Mapping[str, TensorShape], load: Callable[[str], Tensor]) -> None:
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, object] = {METADATA: {"format": "pt"}}
     for name, first, last in _offsets(names, shapes):
         shape = shapes[name]
         header[name] = {"dtype": _CODES[shape.dtype], "shape": list(shape.shape), "data_offsets": [first, last]}
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % _HEADER_MULTIPLE)
     with path.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.write(header_bytes(header))
         for name in names:
             tensor = load(name)
             if TensorShape(tensor.dtype, tuple(tensor.shape)) != shapes[name]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from distill.export.reload import largest_difference, probe_logits
+from distill.export.safetensors_header import METADATA, header_bytes, read_header
 from distill.files import replacing_file
 from distill.models import load_model, save_model
 from distill.models.save import FILE_MODE
-
-_HEADER_MULTIPLE = 8
 
 
 def write_torchao(merged_folder: Path, folder: Path) -> Mapping[str, object]:
@@ -38,19 +37,13 @@ def write_torchao(merged_folder: Path, folder: Path) -> Mapping[str, object]:
 def sort_metadata(path: Path) -> None:
     """Writes a safetensors file anew with its metadata in order: torchao and safetensors leave it to hash seeds."""
     with path.open("rb") as stream, replacing_file(path) as partial:
-        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
-        told = header.get("__metadata__", {})
-        header = {"__metadata__": {name: _in_order(told[name]) for name in sorted(told)}, **_without(header)}
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % _HEADER_MULTIPLE)
+        header = read_header(stream)
+        told = header.pop(METADATA, {})
+        header = {METADATA: {name: _in_order(told[name]) for name in sorted(told)}, **header}
         with partial.open("wb") as target:
-            target.write(len(text).to_bytes(8, "little") + text)
+            target.write(header_bytes(header))
             shutil.copyfileobj(stream, target)
     path.chmod(FILE_MODE)
-
-
-def _without(header: Mapping[str, object]) -> dict[str, object]:
-    return {name: entry for name, entry in header.items() if name != "__metadata__"}
 
 
 def _in_order(value: str) -> str:

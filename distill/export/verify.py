@@ -160,14 +160,13 @@ def _measured_again(report: ExportReport, checks: Checks) -> tuple[ArtefactRepor
 def _with_teacher_at_hand(original: Original) -> Original:
     """Without the teacher where it is gone or no folder: it is no part of the export, and no hub is asked for it."""
     teacher = original.settings.teacher
-    if teacher is not None and not Path(teacher).is_dir():
-        log.warning("KL to the teacher is not measured: %s is no folder here", teacher)
-        return Original(original.folder, original.prompts, original.settings.model_copy(update={"teacher": None}))
+    if teacher is None:
+        return original
     try:
+        if not Path(teacher).is_dir():
+            raise ModelError(f"{teacher} is no folder here")
         _ = original.teacher
     except (ModelError, CacheError, RecipeError, ExportError) as error:
-        if original.settings.teacher is None:
-            raise
         log.warning("KL to the teacher is not measured: %s", error.what)
         return Original(original.folder, original.prompts, original.settings.model_copy(update={"teacher": None}))
     return original

@@ -6,32 +6,20 @@ import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from distill.errors import ModelError
+from distill.extras import AUTO_ROUND, COMPRESSED_TENSORS, TORCHAO
 from distill.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """The package that transformers needs for a format."""
-
-    module: str
-    install: str
-
-
-_READERS = {
-    "torchao": _Reader("torchao", "pip install 'torchao>=0.18'"),
-    "auto-round": _Reader("auto_round", "pip install 'auto-round>=0.16'"),
-    "compressed-tensors": _Reader("compressed_tensors", "pip install 'compressed-tensors>=0.19'"),
-}
+_READERS = {"torchao": TORCHAO, "auto-round": AUTO_ROUND, "compressed-tensors": COMPRESSED_TENSORS}
 
 
 def packed_by(folder: Path) -> str | None:

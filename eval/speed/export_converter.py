@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill.errors import DistillError
+from distill.process import own_environment
 
 VARIABLE = "DISTILL_LLAMA_CPP"
 SCRIPT = "convert_hf_to_gguf.py"
@@ -39,7 +40,7 @@ def named(self, tokenizer):
 TextModel.get_vocab_base_pre = named
 sys.argv = [folder + "/{SCRIPT}", *arguments]
 runpy.run_path(sys.argv[0], run_name="__main__")
-from eval.speed.peak_memory import peak_bytes
+from distill.memory import peak_bytes
 print(peak_bytes())
 """
 _OURS = """
@@ -47,7 +48,7 @@ import sys
 from pathlib import Path
 from distill.export.gguf import write_gguf
 write_gguf(Path(sys.argv[1]), Path(sys.argv[2]), file_type=sys.argv[3])
-from eval.speed.peak_memory import peak_bytes
+from distill.memory import peak_bytes
 print(peak_bytes())
 """
 
@@ -110,7 +111,6 @@ def written_alone(model: Path, path: Path, *, file_type: str) -> Conversion:
 
 
 def _run(program: str, arguments: Sequence[str], *, name: str) -> Conversion:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
     started = time.perf_counter()
     process = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -118,7 +118,7 @@ def _run(program: str, arguments: Sequence[str], *, name: str) -> Conversion:
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
-        env=environment,
+        env=own_environment(),
     )
     elapsed_s = time.perf_counter() - started
     last = (process.stdout.strip().splitlines() or [f"exit code {process.returncode}"])[-1]

@@ -18,11 +18,12 @@ from functools import partial
 from pathlib import Path
 
 from distill.files import write_json
+from distill.memory import status_bytes
 from distill.models import LoraSettings, Quantization, add_lora, load_model, save_model
 from eval.published import command_of, published_benchmark
 from eval.speed.export_memory_figures import ExportMemory, MemoryRow
 from eval.speed.export_models import SHAPES, held_out_chats, num_parameters, random_qwen2
-from eval.speed.peak_memory import PeakMemory, status_bytes
+from eval.speed.peak_memory import PeakMemory
 from eval.speed.processes import alone
 
 VERSIONS = ("torch", "transformers", "bitsandbytes", "peft", "safetensors")

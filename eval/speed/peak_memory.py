@@ -1,13 +1,8 @@
 """Memory that a step takes: the process's peak above its level once model and optimizer stand."""
 
-import resource
-import sys
-from pathlib import Path
-
 import torch
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_RESET_PEAK = "5"
+from distill.memory import peak_bytes, resident_bytes, restart_peak
 
 
 def with_state(optimizer: torch.optim.Optimizer) -> None:
@@ -34,8 +29,7 @@ class PeakMemory:
     def __init__(self) -> None:
         self._before_bytes = peak_bytes()
         self.level_bytes = resident_bytes()
-        if _CLEAR.exists():
-            _CLEAR.write_text(_RESET_PEAK)
+        restart_peak()
 
     @property
     def above_level_bytes(self) -> int:
@@ -46,24 +40,3 @@ class PeakMemory:
     def raw_bytes(self) -> int:
         """The most that the process ever held."""
         return max(self._before_bytes, peak_bytes())
-
-
-def resident_bytes() -> int:
-    """What the process holds now; its peak where the system does not say."""
-    return status_bytes("VmRSS") or peak_bytes()
-
-
-def peak_bytes() -> int:
-    """The most that the process held since it began or since its peak was started anew."""
-    return status_bytes("VmHWM") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT_BYTES
-
-
-_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
-
-
-def status_bytes(name: str) -> int | None:
-    """A figure of this process's /proc/self/status, such as RssFile; None where the system does not say."""
-    if not _STATUS.exists():
-        return None
-    found = next((line for line in _STATUS.read_text().splitlines() if line.startswith(f"{name}:")), None)
-    return None if found is None else int(found.split()[1]) * 1024

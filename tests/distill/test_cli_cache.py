@@ -1,12 +1,9 @@
 import json
-import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from distill import cli
 from distill.cli_cache import CACHE_VERBS, CacheOptions, worker_overrides
 from distill.errors import RecipeError
 from tests.distill.teacher_cache.clusters import filled, saved_teacher
@@ -22,62 +19,48 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """`distill cache WORDS` in this process: exit code, stdout, stderr."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["distill", "cache", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return int(stop.value.code or 0), out, err
-
-    loggers = [logging.getLogger(name) for name in ("distill", "eval")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
-    yield call
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
+def cache(command: Command) -> Command:
+    """`distill cache WORDS`."""
+    return lambda *words: command("cache", *words)
 
 
-def test_inspect_shows_figures_tiers_and_the_entropy(command: Command, folder: Path):
-    code, out, _ = command("inspect", folder)
+def test_inspect_shows_figures_tiers_and_the_entropy(cache: Command, folder: Path):
+    code, out, _ = cache("inspect", folder)
     assert code == 0
     for part in ("num_sequences", "teacher_fingerprint", "scores", "exact", "entropy_nats", "█"):
         assert part in out
-    told = json.loads(command("inspect", folder, "--json")[1])
+    told = json.loads(cache("inspect", folder, "--json")[1])
     assert {tier["codec"] for tier in told["tiers"]} == {"scores", "exact"}
     assert sum(told["histograms"]["entropy_nats"]["counts"]) == told["histograms"]["entropy_nats"]["num_values"]
 
 
-def test_verify_reads_every_byte(command: Command, folder: Path):
-    assert "checksums verified" in command("verify", folder)[1]
-    assert json.loads(command("verify", folder, "--json")[1])["is_complete"] is True
+def test_verify_reads_every_byte(cache: Command, folder: Path):
+    assert "checksums verified" in cache("verify", folder)[1]
+    assert json.loads(cache("verify", folder, "--json")[1])["is_complete"] is True
 
 
-def test_benchmark_has_a_row_a_tier(command: Command, folder: Path):
-    rows = json.loads(command("benchmark", folder, "--json")[1])
+def test_benchmark_has_a_row_a_tier(cache: Command, folder: Path):
+    rows = json.loads(cache("benchmark", folder, "--json")[1])
     assert [row["tier"] for row in rows] == ["scores", "exact"]
     assert all(row["read_tokens_per_cpu_s"] > 0 for row in rows)
     assert rows[0]["decode_tokens_per_cpu_s"] is None
-    assert "read_mb_per_cpu_s" in command("benchmark", folder)[1]
+    assert "read_mb_per_cpu_s" in cache("benchmark", folder)[1]
 
 
-def test_gc_says_what_would_go_and_then_removes_it(command: Command, folder: Path):
+def test_gc_says_what_would_go_and_then_removes_it(cache: Command, folder: Path):
     claim = folder / "claims" / "exact-00000.json"
     claim.parent.mkdir(exist_ok=True)
     claim.write_text('{"worker": "gone", "lease_s": 0.001}')
-    title = command("gc", folder, "--dry-run")[1]
+    title = cache("gc", folder, "--dry-run")[1]
     assert "would free" in title
     assert claim.exists()
-    assert [row["file"] for row in json.loads(command("gc", folder, "--json")[1])] == ["claims/exact-00000.json"]
+    assert [row["file"] for row in json.loads(cache("gc", folder, "--json")[1])] == ["claims/exact-00000.json"]
     assert not claim.exists()
-    assert json.loads(command("gc", folder, "--dry-run", "--json")[1]) == []
+    assert json.loads(cache("gc", folder, "--dry-run", "--json")[1]) == []
 
 
-def test_a_cache_without_a_run_cannot_be_compared_with_its_teacher(command: Command, folder: Path):
-    code, _, err = command("verify", folder, "--against-teacher", 2)
+def test_a_cache_without_a_run_cannot_be_compared_with_its_teacher(cache: Command, folder: Path):
+    code, _, err = cache("verify", folder, "--against-teacher", 2)
     assert code == 2
     assert "do not say where their models are" in err
     assert "\nfix: name a cache in its run's folder, RUN/cache/teacher" in err
@@ -85,12 +68,10 @@ def test_a_cache_without_a_run_cannot_be_compared_with_its_teacher(command: Comm
 
 @pytest.mark.parametrize("verb", sorted(CACHE_VERBS))
 @pytest.mark.parametrize("place", ["cache/teacher", "teacher"])
-def test_the_folder_of_a_run_or_of_its_stage_leads_to_its_caches(
-    command: Command, tmp_path: Path, verb: str, place: str
-):
+def test_the_folder_of_a_run_or_of_its_stage_leads_to_its_caches(cache: Command, tmp_path: Path, verb: str, place: str):
     (tmp_path / place).mkdir(parents=True)
     (tmp_path / place / "manifest.json").touch()
-    code, out, err = command(verb, tmp_path)
+    code, out, err = cache(verb, tmp_path)
     assert (code, out) == (2, "")
     assert err == (
         f"error: {tmp_path} is no teacher cache, but holds {tmp_path / place}\n"
@@ -113,10 +94,10 @@ def test_the_folder_of_a_run_or_of_its_stage_leads_to_its_caches(
     ],
 )
 def test_a_wrong_request_is_refused(
-    command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], said: str
+    cache: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], said: str
 ):
     monkeypatch.chdir(tmp_path)
-    code, out, err = command(*words)
+    code, out, err = cache(*words)
     assert (code, out) == (2, "")
     assert said in err
     assert "\nfix: " in err

@@ -9,7 +9,9 @@ import pytest
 
 from distill.process import (
     TERMINATED,
+    ending,
     keep_freed_memory,
+    own_environment,
     refusal_of_system,
     stopped_by_sigterm,
     without_local_rank,
@@ -94,3 +96,19 @@ def test_freed_memory_is_used_again_without_new_pages():
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr("ctypes.CDLL", lambda name: object())
     assert not keep_freed_memory()
+
+
+def test_how_a_process_ended_is_told_whatever_the_signal():
+    assert ending(1, "MemoryError") == "MemoryError"
+    assert ending(3) == "exit code 3"
+    assert ending(-signal.SIGSEGV, "noise") == "it was killed by SIGSEGV"
+    assert ending(-signal.SIGKILL) == "it was killed by SIGKILL, as the system does where memory is short"
+    assert ending(-40) == "it was killed by signal 40"  # a real-time signal, which has no name
+
+
+def test_another_python_finds_what_this_one_finds(tmp_path, monkeypatch):
+    (tmp_path / "only_here.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    program = "import only_here, os; print(os.environ['MORE'])"
+    done = subprocess.run([sys.executable, "-P", "-c", program], env=own_environment(MORE="1"), capture_output=True)
+    assert done.stdout.strip() == b"1"

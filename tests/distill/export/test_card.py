@@ -72,7 +72,7 @@ def test_the_hub_agrees_with_the_header():
 
 
 def test_what_is_no_hub_id_is_no_link():
-    values = header(artefact_card(report("bnb-nf4"), lineage={words.STUDENT: "/home/ana/tiny"}, merged=None))
+    values = header(artefact_card(report("bnb-nf4"), lineage={words.STUDENT: "/data/tiny"}, merged=None))
     assert not {"base_model", "base_model_relation", "datasets"} & values.keys()
     assert values["license"] == "unknown"
 
@@ -96,7 +96,7 @@ def test_hostile_lineage_stays_text():
 
 
 def test_of_paths_only_the_last_part_is_shown():
-    text = artefact_card(report("gguf-q8_0"), lineage={words.TEACHER: "/home/ana/teacher"}, merged=None)
+    text = artefact_card(report("gguf-q8_0"), lineage={words.TEACHER: "/data/teacher"}, merged=None)
     assert "| teacher | teacher |" in text
     assert "ana" not in text
 

@@ -29,7 +29,7 @@ def test_a_lock_holds_no_chats():
 
 
 def test_a_lock_holds_no_path_of_this_machine():
-    assert checks(settings={"teacher": "/home/me/big", "max_kl": None}).locked()["settings"] == {
+    assert checks(settings={"teacher": "/data/big", "max_kl": None}).locked()["settings"] == {
         "teacher": "big",
         "max_kl": None,
     }

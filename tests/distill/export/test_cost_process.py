@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from distill.errors import ExportError
-from distill.export.cost_process import CostProcess, _why
+from distill.export.cost_process import CostProcess
 from distill.export.gguf import write_gguf
 from distill.export.runtime_cost import NUM_PROMPT_TOKENS, hardware
 
@@ -107,12 +107,6 @@ def is_over(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
-
-
-def test_how_a_process_ended_is_told():
-    assert _why(1, "MemoryError") == "MemoryError"
-    assert _why(3, "") == "exit code 3"
-    assert _why(-signal.SIGSEGV, "noise") == "it was killed by SIGSEGV"
 
 
 def test_closing_ends_a_fork_at_work_too_and_a_second_time_does_nothing(llama_folder):

@@ -1,4 +1,3 @@
-import copy
 import math
 
 import pytest
@@ -8,21 +7,12 @@ from distill.data import Conversation, Message
 from distill.errors import ExportError
 from distill.export.fidelity import measure_fidelity, tokenize_chats
 from distill.models import load_model
+from tests.distill.export.noise import disturbed
 
 
 @pytest.fixture
 def merged(llama_folder):
     return load_model(llama_folder)
-
-
-def disturbed(loaded, *, std):
-    """A copy of the model with noise on its weights."""
-    copied = copy.deepcopy(loaded)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in copied.model.parameters():
-            parameter.add_(std * torch.randn(parameter.shape, generator=generator))
-    return copied
 
 
 def test_a_model_is_at_no_distance_from_itself(merged, dialogues):

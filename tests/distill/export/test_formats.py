@@ -6,9 +6,9 @@ import pytest
 from distill.data import write_conversations
 from distill.errors import RecipeError
 from distill.export import ExportSettings, export_model
-from distill.export.extras import LLAMA_CPP
 from distill.export.formats import FORMATS, MERGED
 from distill.export.writing import Writing
+from distill.extras import LLAMA_CPP
 
 
 def test_the_merged_model_is_a_format():

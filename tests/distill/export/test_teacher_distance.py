@@ -17,6 +17,7 @@ from distill.export.teacher_distance import (
 )
 from distill.models import StudentModule, load_model
 from distill.teacher_cache import CacheSettings, score_sequences
+from tests.distill.export.noise import disturbed
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +28,6 @@ def merged(llama_folder):
 @pytest.fixture(scope="module")
 def chats(merged, dialogues):
     return tokenize_chats(merged, dialogues[:3])
-
-
-def disturbed(loaded, *, std):
-    copied = copy.deepcopy(loaded)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in copied.model.parameters():
-            parameter.add_(std * torch.randn(parameter.shape, generator=generator))
-    return copied
 
 
 def test_answers_are_cut_where_the_assistant_begins_and_ends():

@@ -3,7 +3,7 @@ import mmap
 import pytest
 import torch
 
-from eval.speed import peak_memory
+from distill import memory as process_memory
 from eval.speed.peak_memory import PeakMemory, with_state
 
 MIB = 2**20
@@ -16,7 +16,7 @@ def touched(num_bytes: int) -> None:
             pages.write(b"." * MIB)
 
 
-@pytest.mark.skipif(not peak_memory._CLEAR.exists(), reason="the system cannot start a peak anew")
+@pytest.mark.skipif(not process_memory._CLEAR.exists(), reason="the system cannot start a peak anew")
 def test_the_peak_counts_what_came_and_went_since():
     """Pages from the system itself: an allocator may hand out again what it kept of earlier work."""
     touched(64 * MIB)
@@ -49,11 +49,3 @@ def test_state_that_is_there_stays():
     optimizer.step()
     with_state(optimizer)
     assert float(optimizer.state[weight]["step"]) == 1.0
-
-
-def test_without_proc_the_peak_of_the_whole_process_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(peak_memory, "_STATUS", tmp_path / "none")
-    monkeypatch.setattr(peak_memory, "_CLEAR", tmp_path / "none")
-    memory = PeakMemory()
-    assert memory.level_bytes == peak_memory.peak_bytes() > MIB
-    assert memory.raw_bytes >= memory.level_bytes

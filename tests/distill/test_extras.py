@@ -3,7 +3,7 @@ import os
 import pytest
 
 from distill.errors import RecipeError
-from distill.export.extras import Extra
+from distill.extras import Extra
 
 MISSING = Extra("no_such_package_of_anyone", "pip install no-such-package")
 
