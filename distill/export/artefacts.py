@@ -73,14 +73,7 @@ def export_model(
     """
     values = {} if settings is None else settings.model_dump()
     settings = validated(ExportSettings, {**values, "formats": tuple(formats)}, source="export")
-    if not prompts and (settings.max_kl is not None or settings.min_top1 is not None):
-        raise RecipeError(
-            "export.max_kl or export.min_top1 is set, but there are no held-out conversations",
-            why="there is nothing to measure the gate on",
-            fix="give the data a valid split, or drop the gate",
-        )
-    if output_dir.exists() and not output_dir.is_dir():
-        raise RecipeError(f"{output_dir} is a file", why="artefacts go into a folder", fix="name another")
+    _require_sound(settings, output_dir, has_prompts=bool(prompts))
     found = find_source(model_folder)
     require_unquantized(found)
     how = Writing(
@@ -92,38 +85,63 @@ def export_model(
         FORMATS[name].require(name, how)
     source = Original(model_folder, tuple(prompts), settings, how)
     merged = Original(output_dir / MERGED, tuple(prompts), settings, how)
-    inputs = {
-        "version": VERSION,
-        "model": fingerprint_of_folder(found.folder),
-        "prompts": [prompt.to_json() for prompt in prompts],
-        "settings": settings.model_dump(exclude=_NO_INPUTS),
-        "lineage": dict(lineage or {}),
-    }
-    if how.calibration:
-        inputs["calibration"] = fingerprint([chat.to_json() for chat in how.calibration])
-    gates = {"max_kl": settings.max_kl, "min_top1": settings.min_top1}
-    checks = Checks(source=str(model_folder.absolute()), inputs=inputs, **gates)
-    artefacts: list[ArtefactReport] = []
+    checks = _checks_of(source, found.folder, lineage=lineage or {})
     with locked(output_dir / ".lock"), CostProcess() as costs:
-        names = dict.fromkeys((MERGED, *settings.formats))
-        finished = {name: _finished(output_dir / name, key=checks.key(name)) for name in names}
-        _require_room(model_folder, output_dir, [name for name in names if finished[name] is None], dtype=how.dtype)
-        write_checks(output_dir, checks)  # first, so that what a kill leaves behind can be verified
-        for name, report_there in finished.items():
-            if report_there is not None:
-                log.info("%s: kept, its inputs have not changed", name)
-                artefacts.append(report_there)
-                continue
-            original = source if name == MERGED else merged
-            before = next(iter(artefacts), None)
-            made = _artefact(name, original, output_dir / name, checks=checks, costs=costs, merged=before)
-            artefacts.append(made)
+        artefacts = _artefacts(source, merged, output_dir, checks=checks, costs=costs)
         report = ExportReport(output_dir=output_dir, artefacts=tuple(artefacts))
         write_json(output_dir / "report.json", report.to_json())
         write_page(report)
         write_card(output_dir, export_card(_all_finished(output_dir, report, checks), lineage=checks.lineage))
-    report.require_gates(**gates)
+    report.require_gates(max_kl=settings.max_kl, min_top1=settings.min_top1)
     return report
+
+
+def _require_sound(settings: ExportSettings, output_dir: Path, *, has_prompts: bool) -> None:
+    if not has_prompts and (settings.max_kl is not None or settings.min_top1 is not None):
+        raise RecipeError(
+            "export.max_kl or export.min_top1 is set, but there are no held-out conversations",
+            why="there is nothing to measure the gate on",
+            fix="give the data a valid split, or drop the gate",
+        )
+    if output_dir.exists() and not output_dir.is_dir():
+        raise RecipeError(f"{output_dir} is a file", why="artefacts go into a folder", fix="name another")
+
+
+def _checks_of(source: "Original", folder: Path, *, lineage: Mapping[str, str]) -> Checks:
+    """Everything that decides what is written and how it is judged; `folder` holds the model's files."""
+    settings, how = source.settings, source.how
+    inputs = {
+        "version": VERSION,
+        "model": fingerprint_of_folder(folder),
+        "prompts": [prompt.to_json() for prompt in source.prompts],
+        "settings": settings.model_dump(exclude=_NO_INPUTS),
+        "lineage": dict(lineage),
+    }
+    if how.calibration:
+        inputs["calibration"] = fingerprint([chat.to_json() for chat in how.calibration])
+    gates = {"max_kl": settings.max_kl, "min_top1": settings.min_top1}
+    return Checks(source=str(source.folder.absolute()), inputs=inputs, **gates)
+
+
+def _artefacts(
+    source: "Original", merged: "Original", output_dir: Path, *, checks: Checks, costs: CostProcess
+) -> list[ArtefactReport]:
+    """Every format's artefact, the merged model first: kept where its inputs are those of before, else written."""
+    names = dict.fromkeys((MERGED, *source.settings.formats))
+    finished = {name: _finished(output_dir / name, key=checks.key(name)) for name in names}
+    missing = [name for name in names if finished[name] is None]
+    _require_room(source.folder, output_dir, missing, dtype=source.how.dtype)
+    write_checks(output_dir, checks)  # first, so that what a kill leaves behind can be verified
+    artefacts: list[ArtefactReport] = []
+    for name, report_there in finished.items():
+        if report_there is not None:
+            log.info("%s: kept, its inputs have not changed", name)
+            artefacts.append(report_there)
+            continue
+        original = source if name == MERGED else merged
+        before = next(iter(artefacts), None)
+        artefacts.append(_artefact(name, original, output_dir / name, checks=checks, costs=costs, merged=before))
+    return artefacts
 
 
 @dataclass(frozen=True)
