@@ -20,9 +20,9 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
-import tests.typechecking  # noqa: E402, F401  (the hook finds the checker by its name)
+import tests.typechecking  # noqa: E402  (the hook finds the checker by its name)
 
-jaxtyping.install_import_hook("distill", "tests.typechecking.checked")
+jaxtyping.install_import_hook(tests.typechecking.modules_with_shapes(Path(ROOT)), "tests.typechecking.checked")
 torch.set_num_threads(1)
 settings.register_profile("distill", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("distill")
