@@ -44,6 +44,7 @@ class EndpointServer:
         loaded: the model it serves.
         requests: bodies of the requests, in the order they came.
         faults: replies given in place of the next answers, first to last.
+        model_faults: the same, for the list of models.
         refused_fields: fields that are answered with status 400.
         names_ids: whether it knows return_tokens_as_token_ids and return_token_ids.
         changed: what is made of each reply.
@@ -54,6 +55,7 @@ class EndpointServer:
     loaded: LoadedModel
     requests: list[dict[str, Any]] = field(default_factory=list)
     faults: list[Response] = field(default_factory=list)
+    model_faults: list[Response] = field(default_factory=list)
     refused_fields: tuple[str, ...] = ()
     names_ids: bool = True
     changed: Callable[[dict[str, Any]], dict[str, Any]] = unchanged
@@ -70,6 +72,8 @@ class EndpointServer:
         return app
 
     def models(self) -> Response:
+        if self.model_faults:
+            return self.model_faults.pop(0)
         return JSONResponse(self.changed({"data": [{"id": NAME, "root": "owner/tiny-model"}]}))
 
     async def completions(self, request: Request) -> Response:

@@ -110,6 +110,12 @@ def render_prompt(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> list
     return _ids(tokenizer, _text(tokenizer, messages, add_generation_prompt=True))
 
 
+def render_dialogue(tokenizer: ChatTokenizer, messages: Sequence[Message]) -> list[int]:
+    """Token ids of a whole dialogue as the template prints it; nothing is added, so that no BOS stands twice."""
+    chat_template(tokenizer)
+    return _ids(tokenizer, _text(tokenizer, messages, add_generation_prompt=False))
+
+
 def end_of_turn_id(tokenizer: ChatTokenizer) -> int:
     """The special token with which the chat template ends an assistant's turn.
 

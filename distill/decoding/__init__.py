@@ -1,14 +1,16 @@
 """Logits to text: batched generation in this process, through llama.cpp, and by a server."""
 
+from distill.decoding.chat import ChatGenerator
 from distill.decoding.conversations import answer_conversations
 from distill.decoding.endpoint import EndpointGenerator
-from distill.decoding.endpoint_client import EndpointSettings
+from distill.decoding.endpoint_client import EndpointSettings, ServerSettings, fault_of
 from distill.decoding.endpoint_scores import EndpointScorer, EndpointScores
 from distill.decoding.generate import Generation, Generator, TransformersGenerator
 from distill.decoding.llama_cpp import LlamaCppGenerator
 from distill.decoding.sampling import SamplingSettings
 
 __all__ = [
+    "ChatGenerator",
     "EndpointGenerator",
     "EndpointScorer",
     "EndpointScores",
@@ -17,6 +19,8 @@ __all__ = [
     "Generator",
     "LlamaCppGenerator",
     "SamplingSettings",
+    "ServerSettings",
     "TransformersGenerator",
     "answer_conversations",
+    "fault_of",
 ]

@@ -33,7 +33,7 @@ class EndpointGenerator:
     """
 
     def __init__(self, settings: EndpointSettings, tokenizer: Tokenizer) -> None:
-        self._client = EndpointClient(settings)
+        self._client, self._answers = EndpointClient(settings), settings.answers
         self._tokenizer = tokenizer
         ends = {end_of_turn_id(tokenizer), tokenizer.eos_token_id} - {None}
         self._end_ids = sorted(int(token) for token in ends)
@@ -47,7 +47,7 @@ class EndpointGenerator:
         Raises:
             EndpointError: the server does not answer, refuses, or gives a reply without an answer.
         """
-        seeds = _seeds(prompts, seed=seed)
+        seeds = prompt_seeds(prompts, seed=seed)
         requests = list(zip(prompts, seeds, strict=True))
         return self._client.in_order(lambda request: self._answer(request[0], settings, seed=request[1]), requests)
 
@@ -63,7 +63,7 @@ class EndpointGenerator:
             neutral["top_k"] = _ALL_TOKENS
         else:
             body["top_k"] = settings.top_k
-        if self._client.settings.answers == "chat":
+        if self._answers == "chat":
             body["messages"] = [message.to_json() for message in prompt]
             reply = self._client.post(CHAT, body, neutral=neutral)
             choice = self._choice(reply, CHAT)
@@ -94,7 +94,7 @@ class EndpointGenerator:
         return Generation(text, num_tokens, "stop" if is_stopped else "length")
 
 
-def _seeds(prompts: Sequence[Sequence[Message]], *, seed: int) -> list[int]:
+def prompt_seeds(prompts: Sequence[Sequence[Message]], *, seed: int) -> list[int]:
     """A seed of each prompt, from `seed`, the prompt and how often it came before; small enough for any server."""
     seen: dict[str, int] = {}
     seeds = []

@@ -22,17 +22,21 @@ COMPLETIONS, CHAT, MODELS = "/completions", "/chat/completions", "/models"
 NO_KEY = "none"
 _SHOWN_CHARACTERS = 300
 _REFUSED_KEY = (401, 403)
+_PASSING_STATUS = (408, 409, 429)
+_OWN_FAULT_STATUS = (400, 413, 422)
 _FIXES: dict[int, str] = {
-    404: "check teacher.endpoint.base_url (as a rule it ends in /v1) and teacher.endpoint.model",
-    429: "lower teacher.endpoint.max_concurrent; the same command goes on from here",
+    404: "check {section}.base_url (as a rule it ends in /v1) and {section}.model",
+    429: "lower {section}.max_concurrent; the same command goes on from here",
 }
+
+Fault = Literal["passing", "of the request", "lasting"]
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class EndpointSettings(Settings):
-    """A teacher behind an OpenAI-compatible server, such as vLLM's."""
+class ServerSettings(Settings):
+    """One model of one OpenAI-compatible server, and how patient to be with it."""
 
     base_url: str = Field(
         pattern=r"^https?://[^\s/@]+(/\S*)?$",
@@ -43,6 +47,11 @@ class EndpointSettings(Settings):
     timeout_s: float = Field(600.0, gt=0, description="seconds to wait for one answer")
     max_concurrent: int = Field(16, gt=0, description="requests under way at once")
     max_retries: int = Field(8, ge=0, description="how often a request is repeated after 429, 5xx or a timeout")
+
+
+class EndpointSettings(ServerSettings):
+    """A teacher behind an OpenAI-compatible server, such as vLLM's."""
+
     answers: Literal["completions", "chat"] = Field(
         "completions",
         description="completions: the prompt as token ids of our chat template; chat: messages, the server's template",
@@ -60,15 +69,16 @@ class EndpointClient:
 
     Args:
         settings: where the server is, and how patient to be.
+        section: what the settings are called in messages.
 
     Raises:
         EndpointError: `api_key_env` names a variable that is not set, or `openai` is not installed.
     """
 
-    def __init__(self, settings: EndpointSettings) -> None:
-        self.settings = settings
-        self._client = _openai_client(settings)
-        self._unknown_fields: frozenset[str] = frozenset()
+    def __init__(self, settings: ServerSettings, *, section: str = "teacher.endpoint") -> None:
+        self.settings, self._section = settings, section
+        self._client = _openai_client(settings, section=section)
+        self.unknown_fields: frozenset[str] = frozenset()
 
     def served_model(self) -> str:
         """The weights behind the model's name where the server tells (vLLM's `root`), else the name.
@@ -83,7 +93,7 @@ class EndpointClient:
             raise EndpointError(
                 f"the server at {self.settings.base_url} does not serve {name}",
                 why=f"it serves: {', '.join(sorted(known)) or 'nothing'}",
-                fix="set teacher.endpoint.model to a name that it serves",
+                fix=f"set {self._section}.model to a name that it serves",
             )
         root = known[name].get("root")
         return root if isinstance(root, str) and root else name
@@ -101,7 +111,7 @@ class EndpointClient:
             EndpointError: the server does not answer, refuses, or replies with something that is no JSON object.
         """
         while True:
-            kept = {name: value for name, value in neutral.items() if name not in self._unknown_fields}
+            kept = {name: value for name, value in neutral.items() if name not in self.unknown_fields}
             request = {"model": self.settings.model, **body, **kept}
             try:
                 text = self._asked(partial(self._client.post, path, cast_to=str, body=request), path)
@@ -110,7 +120,7 @@ class EndpointClient:
                 if not refused:
                     raise
                 log.warning("%s refuses %s: asked without", self.settings.base_url, ", ".join(sorted(refused)))
-                self._unknown_fields |= refused
+                self.unknown_fields |= refused
                 continue
             return self._parsed(text, path)
 
@@ -138,7 +148,7 @@ class EndpointClient:
             raise self.unusable(path, f"it is not JSON: {text[:_SHOWN_CHARACTERS]!r}") from error
         if not isinstance(reply, dict):
             raise self.unusable(path, f"it is no JSON object: {text[:_SHOWN_CHARACTERS]!r}")
-        return reply
+        return _without_halves(reply) if "\\ud" in text.lower() else reply
 
     def _asked(self, ask: Callable[[], str], path: str) -> str:
         """What the server says.
@@ -155,13 +165,13 @@ class EndpointClient:
             raise EndpointError(
                 f"the server at {settings.base_url} did not answer {path} within {settings.timeout_s:g} s",
                 why=f"it was asked {settings.max_retries + 1} times",
-                fix="raise teacher.endpoint.timeout_s, or lower teacher.endpoint.max_concurrent",
+                fix=f"raise {self._section}.timeout_s, or lower {self._section}.max_concurrent",
             ) from error
         except APIConnectionError as error:
             raise EndpointError(
                 f"the server at {settings.base_url} cannot be reached",
                 why=str(error.__cause__ or error),
-                fix="start it, or check teacher.endpoint.base_url",
+                fix=f"start it, or check {self._section}.base_url",
             ) from error
         except APIStatusError as error:
             raise EndpointError(
@@ -172,11 +182,27 @@ class EndpointClient:
 
     def _fix(self, status_code: int) -> str:
         if status_code not in _REFUSED_KEY:
-            return _FIXES.get(status_code, "look at the server's log; the same command goes on from here")
+            fix = _FIXES.get(status_code, "look at the server's log; the same command goes on from here")
+            return fix.format(section=self._section)
         name = self.settings.api_key_env
         if name is None:
-            return "name the environment variable that holds the key: teacher.endpoint.api_key_env=NAME"
+            return f"name the environment variable that holds the key: {self._section}.api_key_env=NAME"
         return f"put a key that the server takes into {name}: export {name}=KEY"
+
+
+def fault_of(error: EndpointError) -> Fault:
+    """Whose fault an error of `EndpointClient` is.
+
+    `passing`: overload, a broken connection, or a reply that cannot be used, after all repetitions; the next request
+    may fare better. `of the request`: this one is malformed or too long. `lasting`: the key, the address or the
+    model's name is wrong, and every request will meet the same.
+    """
+    from openai import APIStatusError
+
+    cause = error.__cause__
+    if not isinstance(cause, APIStatusError) or cause.status_code in _PASSING_STATUS or cause.status_code >= 500:
+        return "passing"
+    return "of the request" if cause.status_code in _OWN_FAULT_STATUS else "lasting"
 
 
 def _is_refusal(error: EndpointError) -> bool:
@@ -186,6 +212,12 @@ def _is_refusal(error: EndpointError) -> bool:
     return isinstance(error.__cause__, BadRequestError | UnprocessableEntityError)
 
 
+def _without_halves(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply with `?` for each half of a character, which a server that cuts text by bytes lets through."""
+    whole: dict[str, Any] = json.loads(json.dumps(reply, ensure_ascii=False).encode("utf-8", "replace"))
+    return whole
+
+
 def _said(error: "APIStatusError") -> str:
     """The server's own words, cut."""
     body = error.body
@@ -193,7 +225,7 @@ def _said(error: "APIStatusError") -> str:
     return str(message or body or error.message)[:_SHOWN_CHARACTERS]
 
 
-def _openai_client(settings: EndpointSettings) -> "OpenAI":
+def _openai_client(settings: ServerSettings, *, section: str) -> "OpenAI":
     try:
         from openai import OpenAI
     except ImportError as error:
@@ -203,7 +235,7 @@ def _openai_client(settings: EndpointSettings) -> "OpenAI":
         key = os.environ.get(settings.api_key_env, "")
         if not key:
             raise EndpointError(
-                f"teacher.endpoint.api_key_env is {settings.api_key_env}, which is not set",
+                f"{section}.api_key_env is {settings.api_key_env}, which is not set",
                 why="the server's key is read from this environment variable",
                 fix=f"export {settings.api_key_env}=KEY",
             )

@@ -42,7 +42,7 @@ class EndpointScorer:
     """
 
     def __init__(self, settings: EndpointSettings, tokenizer: Tokenizer, *, vocab_size: int) -> None:
-        self.client = EndpointClient(settings)
+        self.client, self._log_probs_by = EndpointClient(settings), settings.logprobs
         self._names = TokenNames(tokenizer)
         self._vocab_size = vocab_size
 
@@ -62,7 +62,7 @@ class EndpointScorer:
     def _scores(self, sequence: TokenizedSequence, *, k: int) -> EndpointScores:
         ids = [*sequence.prompt_ids, *sequence.completion_ids]
         reply = self._asked(ids, k=max(k, 1))
-        read = from_echo if self.client.settings.logprobs == "echo" else from_prompt_log_probs
+        read = from_echo if self._log_probs_by == "echo" else from_prompt_log_probs
         try:
             positions = read(reply, ids, start=len(sequence.prompt_ids), names=self._names, has_lists=k > 0)
             lists = [likeliest(found.listed, k=k, vocab_size=self._vocab_size) if k else [] for found in positions]
@@ -80,7 +80,7 @@ class EndpointScorer:
     def _asked(self, ids: Sequence[int], *, k: int) -> dict[str, Any]:
         """One token is generated and not looked at: not every server takes max_tokens=0."""
         body: dict[str, object] = {"prompt": list(ids), "max_tokens": 1, "temperature": 1.0}
-        if self.client.settings.logprobs == "echo":
+        if self._log_probs_by == "echo":
             body |= {"echo": True, "logprobs": k}
         else:
             body |= {"prompt_logprobs": k}

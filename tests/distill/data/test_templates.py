@@ -13,6 +13,7 @@ from distill.data.templates import (
     ChatTokenizer,
     end_of_turn_id,
     has_generation_markers,
+    render_dialogue,
     render_prompt,
     template_hash,
     tokenize_completion,
@@ -224,3 +225,8 @@ def test_without_markers_a_plain_jinja_renders_the_same_text(make_tokenizer, tem
 
 def test_transformers_tokenizers_fit_the_protocol(tokenizer):
     assert isinstance(tokenizer, ChatTokenizer)
+
+
+def test_a_whole_dialogue_is_what_the_template_prints_and_no_more(tokenizer):
+    expected = tokenizer.apply_chat_template([m.to_json() for m in DIALOGUE], tokenize=True, return_dict=False)
+    assert render_dialogue(tokenizer, DIALOGUE) == list(expected)

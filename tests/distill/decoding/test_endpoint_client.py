@@ -4,7 +4,7 @@ import time
 import pytest
 from fastapi.responses import Response
 
-from distill.decoding.endpoint_client import COMPLETIONS, EndpointClient, EndpointSettings
+from distill.decoding.endpoint_client import COMPLETIONS, EndpointClient, EndpointSettings, fault_of
 from distill.errors import EndpointError, RecipeError
 from distill.settings import validated
 from tests.endpoint_server import NAME, EndpointServer, serving, status
@@ -165,3 +165,29 @@ def test_settings_are_checked(changes: dict, problem: str):
     values = {"base_url": "http://localhost:8000/v1", "model": "m"} | changes
     with pytest.raises(RecipeError, match=problem):
         validated(EndpointSettings, values, source="recipe")
+
+
+@pytest.mark.parametrize(
+    ("fault", "whose"),
+    [
+        (status(429), "passing"),
+        (status(500), "passing"),
+        (Response("<html>", media_type="text/html"), "passing"),
+        (status(400), "of the request"),
+        (status(422), "of the request"),
+        (status(401), "lasting"),
+        (status(404), "lasting"),
+    ],
+)
+def test_an_error_tells_whose_fault_it_is(server, fault: Response, whose: str):
+    server.faults = [fault]
+    with pytest.raises(EndpointError) as caught:
+        client(server, max_retries=0).post(COMPLETIONS, BODY, neutral={})
+    assert fault_of(caught.value) == whose
+
+
+def test_messages_name_the_section_that_the_settings_stand_in(server):
+    server.faults = [status(404)]
+    asking = EndpointClient(EndpointSettings(base_url=server.url, model=NAME), section="judge.endpoint")
+    with pytest.raises(EndpointError, match=r"check judge\.endpoint\.base_url .* and judge\.endpoint\.model"):
+        asking.post(COMPLETIONS, BODY, neutral={})
