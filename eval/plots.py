@@ -13,8 +13,11 @@ from eval.scores import Interval
 
 # Stand-ins that the page's own variables replace, so that a plot follows the light or the dark scheme.
 INK, SOFT, GRID, FIRST, SECOND = "#010a01", "#020a02", "#030a03", "#040a04", "#050a05"
+THIRD, FOURTH, FIFTH, SIXTH = "#060a06", "#070a07", "#080a08", "#090a09"
 PAGE_COLOURS = {INK: "--ink", SOFT: "--soft", GRID: "--line", FIRST: "--first", SECOND: "--second"}
+PAGE_COLOURS |= {THIRD: "--third", FOURTH: "--fourth", FIFTH: "--fifth", SIXTH: "--sixth"}
 LINE_COLOURS = (FIRST, SECOND)
+SERIES_COLOURS = (FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH)
 STYLE: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "distill",
@@ -65,7 +68,7 @@ def curve_svg(
         axes.set_xlabel("step")
         if len(names) > 1:
             axes.legend(frameon=False, fontsize=9)
-        return _page_svg(figure, key=key, label=title)
+        return page_svg(figure, key=key, label=title)
 
 
 def interval_svg(entries: Sequence[tuple[str, Interval]], *, title: str, key: str) -> str:
@@ -76,14 +79,14 @@ def interval_svg(entries: Sequence[tuple[str, Interval]], *, title: str, key: st
         for position, (_, value) in enumerate(entries):
             axes.plot([100 * value.low, 100 * value.high], [position] * 2, color=FIRST, linewidth=2, alpha=0.55)
             axes.plot([100 * value.mean], [position], "o", color=FIRST, markersize=5.5)
-        axes.set_yticks(range(len(entries)), [name for name, _ in entries])
+        axes.set_yticks(range(len(entries)), [plain_text(name) for name, _ in entries])
         axes.set_ylim(len(entries) - 0.5, -0.5)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.spines["left"].set_visible(False)
         axes.grid(visible=False, axis="y")
         _per_cent(axes)
         axes.set_title(title)
-        return _page_svg(figure, key=key, label=title)
+        return page_svg(figure, key=key, label=title)
 
 
 def running_mean(values: Sequence[float]) -> list[float]:
@@ -93,13 +96,12 @@ def running_mean(values: Sequence[float]) -> list[float]:
     return [sum(window) / len(window) for window in windows]
 
 
-def _per_cent(axes: Axes) -> None:
-    low, high = axes.get_xlim()
-    axes.set_xlim(max(low, -100.0), min(high, 101.0))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %".replace("-", "−"))
+def plain_text(text: str) -> str:
+    """Text that matplotlib draws letter by letter; between dollar signs it would read mathematics."""
+    return text.replace("$", r"\$")
 
 
-def _page_svg(figure: Figure, *, key: str, label: str) -> str:
+def page_svg(figure: Figure, *, key: str, label: str) -> str:
     """The figure as an `svg` element for HTML: no prologue, no addresses, ids led by `key`, colours as variables.
 
     The style element goes too, since inside HTML it would reach the whole page, which states the same rule itself.
@@ -117,6 +119,12 @@ def _page_svg(figure: Figure, *, key: str, label: str) -> str:
     for colour, variable in PAGE_COLOURS.items():
         svg = svg.replace(colour, f"var({variable})")
     return svg.replace("<svg ", f'<svg role="img" aria-label="{_attribute(label)}" ', 1).strip()
+
+
+def _per_cent(axes: Axes) -> None:
+    low, high = axes.get_xlim()
+    axes.set_xlim(max(low, -100.0), min(high, 101.0))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g} %".replace("-", "−"))
 
 
 def _attribute(text: str) -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import Field
 
 from distill.files import read_json, write_json, write_text
 from distill.settings import Settings, validated
+from eval.page import page_environment
 from eval.plots import curve_svg, interval_svg
 from eval.results import MISSING, ResultTable, megabytes, small_number
 
@@ -122,13 +122,7 @@ def read_report(path: Path) -> RunReport:
 
 def render(report: RunReport) -> str:
     """The page as HTML text."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.filters.update(duration=duration, megabytes=megabytes, per_cent=per_cent, small_number=small_number)
     return environment.get_template(TEMPLATE).render(
         report=report,
