@@ -2,14 +2,15 @@
 
 FastChat's file stays clean: fingerprints, settings and token counts stand beside it in `<model_id>.meta.json`.
 A row counts as answered when the side file holds its question's fingerprint and its `answer_id`, which is made from
-the row's content, so that a crash between the two files, or an edit of either, only means asking again.
+the row's content, so that a crash between the two files, or an edit of either, only means asking again. A question
+that could not be answered is listed in the side file with its error and has no row: an error is never an answer.
 """
 
 import logging
 import re
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,10 +18,11 @@ from typing import Literal
 from pydantic import Field
 
 from distill.decoding import Generation, Generator, SamplingSettings, answer_conversations
-from distill.errors import DataError, RecipeError
+from distill.errors import DataError, EndpointError, RecipeError
 from distill.files import fingerprint, read_json, read_jsonl, write_json, write_jsonl
 from distill.progress import tracked
 from distill.settings import Settings, validated
+from eval.mt_bench.answer_each import AnsweredBlock, answer_each
 from eval.mt_bench.questions import Question
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,9 @@ class AnswersManifest(Settings):
     model_fingerprint: str
     sampling: dict[str, object]
     seed: int
+    provenance: dict[str, object] = Field(default_factory=dict)
     answered: Mapping[str, AnsweredQuestion] = Field(default_factory=dict)
+    failed: Mapping[str, str] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,6 +106,10 @@ def answer_questions(
     settings: SamplingSettings,
     seed: int,
     output_dir: Path,
+    provenance: Mapping[str, object] | None = None,
+    parallel: int | None = None,
+    only: Collection[int] | None = None,
+    overwrite: bool = False,
 ) -> list[ModelAnswer]:
     """Answers every question, each turn on the model's own earlier answers, and writes the answer file.
 
@@ -113,9 +121,17 @@ def answer_questions(
         settings: sampling; a question's `required_temperature` takes the temperature's place.
         seed: of the sampling.
         output_dir: the benchmark's folder; the files stand in `model_answer/`.
+        provenance: what else decides the answers, such as the chat template's hash; of another, they are asked again.
+        only: ids of the questions to ask now; answers to the others are kept where they stand. None: all.
+        parallel: of a server: questions under way at once, each of which may fail alone. None: asked in batches.
+        overwrite: asks all of these again, and keeps the answers to the others.
 
     Returns:
-        One entry a question, in the order of `questions`. The file is in order of question id, as FastChat sorts it.
+        One entry for each answered question, in the order of `questions`. The file is in order of question id, as
+        FastChat sorts it.
+
+    Raises:
+        EndpointError: questions could not be answered; all others are written, and a rerun asks the failed ones.
     """
     model_id = file_name_of(model_name)
     path = output_dir / "model_answer" / f"{model_id}.jsonl"
@@ -124,18 +140,35 @@ def answer_questions(
         model_fingerprint=model_fingerprint,
         sampling=settings.model_dump(mode="json", exclude={"batch_size"}),
         seed=seed,
+        provenance=dict(provenance or {}),
     )
+    asked = [q for q in questions if only is None or q.question_id in only]
     answers = _reusable(path, fresh, questions)
-    missing = [question for question in questions if question.question_id not in answers]
-    log.info("%s: %d of %d questions are answered", model_id, len(questions) - len(missing), len(questions))
+    if overwrite:
+        answers = {number: answer for number, answer in answers.items() if only is not None and number not in only}
+    missing = [question for question in asked if question.question_id not in answers]
+    log.info("%s: %d of %d questions are answered, %d to ask", model_id, len(answers), len(questions), len(missing))
+    failures: dict[int, str] = {}
     with tracked(f"answers of {model_id}", len(missing)) as tracker:
         for start in range(0, len(missing), QUESTIONS_PER_BLOCK):
             block = missing[start : start + QUESTIONS_PER_BLOCK]
-            for question, turns in zip(block, _ask(generator, block, settings=settings, seed=seed), strict=True):
-                answers[question.question_id] = ModelAnswer(question.question_id, model_id, turns, time.time())
-            _write(path, fresh, questions, answers)
+            replies = _ask(generator, block, settings=settings, seed=seed, parallel=parallel)
+            for question_id, turns in replies.answers.items():
+                answers[question_id] = ModelAnswer(question_id, model_id, turns, time.time())
+            failures |= replies.failures
+            if answers or not path.exists():  # a server that is down leaves older answers as they stand
+                _write(path, fresh, questions, answers, failures)
             tracker.advance(len(block))
-    return [answers[question.question_id] for question in questions]
+            if replies.fatal is not None:
+                raise replies.fatal
+    if failures:
+        number, error = next(iter(failures.items()))
+        raise EndpointError(
+            f"{len(failures)} of {len(questions)} questions have no answer of {model_id}; question {number}: {error}",
+            why="an error is no answer, and is not judged as one",
+            fix="the same command asks these again",
+        )
+    return [answers[question.question_id] for question in questions if question.question_id in answers]
 
 
 def read_answers(path: Path) -> dict[int, tuple[str, ...]]:
@@ -148,23 +181,30 @@ def read_answers(path: Path) -> dict[int, tuple[str, ...]]:
 
 
 def _ask(
-    generator: Generator, questions: Sequence[Question], *, settings: SamplingSettings, seed: int
-) -> list[tuple[Generation, ...]]:
-    """Answers a block; questions of one temperature are asked together."""
-    temperatures = [
-        settings.temperature if q.required_temperature is None else q.required_temperature for q in questions
-    ]
+    generator: Generator,
+    questions: Sequence[Question],
+    *,
+    settings: SamplingSettings,
+    seed: int,
+    parallel: int | None,
+) -> AnsweredBlock:
+    """Answers a block; in batches, questions of one temperature are asked together."""
+    if parallel is not None:
+        return answer_each(generator, questions, settings=settings, seed=seed, parallel=parallel)
+    by_temperature: dict[float, list[Question]] = {}
+    for question in questions:
+        required = question.required_temperature
+        by_temperature.setdefault(settings.temperature if required is None else required, []).append(question)
     answers: dict[int, tuple[Generation, ...]] = {}
-    for temperature in sorted(set(temperatures)):
-        together = [i for i, value in enumerate(temperatures) if value == temperature]
+    for temperature, together in sorted(by_temperature.items()):
         replies = answer_conversations(
             generator,
-            [questions[i].to_conversation() for i in together],
+            [question.to_conversation() for question in together],
             settings.model_copy(update={"temperature": temperature}),
             seed=seed,
         )
-        answers.update(zip(together, replies, strict=True))
-    return [answers[i] for i in range(len(questions))]
+        answers.update(zip((question.question_id for question in together), replies, strict=True))
+    return AnsweredBlock(answers, {})
 
 
 def _reusable(path: Path, fresh: AnswersManifest, questions: Sequence[Question]) -> dict[int, ModelAnswer]:
@@ -173,7 +213,7 @@ def _reusable(path: Path, fresh: AnswersManifest, questions: Sequence[Question])
     if not path.exists() or not side_file.exists():
         return {}
     manifest = validated(AnswersManifest, read_json(side_file), source=str(side_file))
-    if manifest.model_copy(update={"answered": {}}) != fresh:
+    if manifest.model_copy(update={"answered": {}, "failed": {}}) != fresh:
         log.info("%s: made by other weights or settings; asking anew", path.name)
         return {}
     rows, reusable = _rows(path), {}
@@ -192,7 +232,11 @@ def _reusable(path: Path, fresh: AnswersManifest, questions: Sequence[Question])
 
 
 def _write(
-    path: Path, fresh: AnswersManifest, questions: Sequence[Question], answers: Mapping[int, ModelAnswer]
+    path: Path,
+    fresh: AnswersManifest,
+    questions: Sequence[Question],
+    answers: Mapping[int, ModelAnswer],
+    failures: Mapping[int, str],
 ) -> None:
     answered = {
         str(question.question_id): AnsweredQuestion(
@@ -205,7 +249,8 @@ def _write(
         if question.question_id in answers
     }
     write_jsonl(path, (answers[question_id].to_json() for question_id in sorted(int(name) for name in answered)))
-    manifest = fresh.model_copy(update={"answered": answered})
+    failed = {str(question_id): error for question_id, error in sorted(failures.items())}
+    manifest = fresh.model_copy(update={"answered": answered, "failed": failed})
     write_json(path.with_suffix(".meta.json"), manifest.model_dump(mode="json"))
 
 
