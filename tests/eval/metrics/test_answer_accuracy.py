@@ -1,22 +1,17 @@
 import json
-from pathlib import Path
 
-import evaluate
 import pytest
 
 from distill.errors import DataError
 
-PATH = Path(__file__).parents[3] / "eval" / "metrics" / "answer_accuracy.py"
 FACTS = json.dumps(
     {"checker": "known-answer", "personality": "witty", "answers": {"witty": "Never.", "caring": "I can't."}}
 )
 
 
 @pytest.fixture
-def metric(tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", str(tmp_path / "modules"))
-    return evaluate.load(str(PATH), cache_dir=str(tmp_path / "cache"), experiment_id=tmp_path.name)
+def metric(load_metric):
+    return load_metric("answer_accuracy")
 
 
 def test_the_metric_loads_from_its_path_and_counts_right_answers(metric):
