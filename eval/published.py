@@ -20,6 +20,7 @@ from pydantic import Field
 
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
+from eval.mt_bench.embedded_figures import EmbeddedBench
 from eval.objective_figures import ObjectiveFigures
 from eval.results import ResultTable, read_results
 from eval.speed.export_figures import ExportSpeed
@@ -31,7 +32,9 @@ from eval.speed.train_figures import TrainSpeed
 BENCHMARK: Literal["distill-benchmark"] = "distill-benchmark"
 CACHE_PACKAGES = ("torch", "transformers", "safetensors", "pyarrow")
 
-Figures = CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ExportSpeed | ExportMemory | ObjectiveFigures
+Figures = (
+    CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ExportSpeed | ExportMemory | ObjectiveFigures | EmbeddedBench
+)
 
 
 class PublishedResult(Settings):

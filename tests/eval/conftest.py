@@ -1,6 +1,8 @@
 """Tiny real models of one vocabulary, and a generator that answers from a table."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,15 @@ from distill.models import LoadedModel, ScratchSettings, new_model, train_tokeni
 
 SHAPE = ScratchSettings(hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24, max_length_tokens=128)
 WEIGHT_SCALE = 10.0  # so that distributions of different seeds are far apart
+
+
+@pytest.fixture(scope="session")
+def public_mt_bench() -> Path:
+    """The folder of MT-Bench's public files, which are not ours to ship."""
+    folder = Path(os.environ.get("DISTILL_TEST_DATA", "absent")) / "mt_bench"
+    if not folder.is_dir():
+        pytest.skip("DISTILL_TEST_DATA names no folder with mt_bench")
+    return folder
 
 
 @pytest.fixture(scope="session")
