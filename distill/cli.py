@@ -10,6 +10,7 @@ import typer
 
 from distill import __version__
 from distill.cli_cache import CACHE_VERBS, CacheOptions, look_into, worker_overrides
+from distill.cli_eval import eval_app
 from distill.cli_export import (
     CalibrationOption,
     ChatsOption,
@@ -27,6 +28,7 @@ from distill.cli_package import (
     ChecksumsOnlyOption,
     PublicOption,
     YesOption,
+    by_option,
     push_folder,
     require_own_options,
     verify_folder,
@@ -53,6 +55,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Distils a large chat model (the teacher) into a small one (the student).",
 )
+app.add_typer(eval_app, name="eval")
 
 RecipeArgument = Annotated[Path, typer.Argument(metavar="RECIPE", help="a recipe file, *.yaml")]
 OverridesArgument = Annotated[
@@ -176,11 +179,10 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write merged and quantized artefacts, each loaded by its real runtime; verify them again; push one to the hub."""
-    measured: dict[str, object] = {"chats": chats, "calibration": calibration, "teacher": teacher}
-    measured |= {"dtype": dtype, "max_kl": max_kl, "min_top1": min_top1}
-    given: dict[str, object] = {"--formats": formats, "--out": out}
-    given |= {f"--{name.replace('_', '-')}": value for name, value in measured.items()}
-    package: dict[str, object] = {"--checksums-only": checksums_only, "--yes": yes, "--public": public}
+    measured: dict[str, object] = {"chats": chats, "calibration": calibration, "teacher": teacher, "dtype": dtype}
+    measured |= {"max_kl": max_kl, "min_top1": min_top1}
+    given = by_option({"formats": formats, "out": out, **measured})
+    package = by_option({"checksums_only": checksums_only, "yes": yes, "public": public})
     if target in PACKAGE_VERBS:
         require_own_options(target, given | package)
         if target == "verify":

@@ -23,6 +23,11 @@ _OPTIONS = {
 }
 
 
+def by_option(values: Mapping[str, object]) -> dict[str, object]:
+    """Values of parameters by the names that these have on the command line."""
+    return {f"--{name.replace('_', '-')}": value for name, value in values.items()}
+
+
 def require_own_options(target: str, options: Mapping[str, object]) -> None:
     """Refuses options of another use of `distill export`.
 

@@ -122,13 +122,28 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
                     continue
                 try:
                     row = json.loads(line)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:
                     raise DataError(f"{path}:{number} is not JSON: {error}", fix="mend or delete the line") from error
+                if not is_text("" if "\\ud" not in line.lower() else json.dumps(row, ensure_ascii=False)):
+                    raise DataError(
+                        f"{path}:{number} holds half a character (a lone \\ud8.. or \\udc..)",
+                        why="it cannot be written as UTF-8",
+                        fix="mend or delete the line",
+                    )
                 if not isinstance(row, dict):
                     raise DataError(f"{path}:{number} holds a {type(row).__name__}", why="an object was expected")
                 yield number, row
         except UnicodeDecodeError as error:
             raise DataError(f"{path} is not UTF-8: {error}", fix="convert the file to UTF-8") from error
+
+
+def is_text(text: str) -> bool:
+    """Whether text can be written as UTF-8: JSON's escapes let halves of characters through."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def sha256_of_file(path: Path) -> str:

@@ -134,6 +134,8 @@ def test_wrong_json_is_refused(tmp_path, content, message):
         (b'{"a": 1}\n{\n', r"a\.jsonl:2 is not JSON"),
         (b"5\n", r"a\.jsonl:1 holds a int\nwhy: an object was expected"),
         (b'{"a": "\xff"}\n', r"a\.jsonl is not UTF-8"),
+        (b'{"a": "\\ud83d"}\n', r"a\.jsonl:1 holds half a character"),
+        (b'{"a": ' + b"1" * 5000 + b"}\n", r"a\.jsonl:1 is not JSON"),
     ],
 )
 def test_wrong_json_lines_are_refused_by_file_and_line(tmp_path, content, message):
