@@ -4,7 +4,10 @@ from distill.objectives.dadpo import DadpoSettings, dadpo_loss, dadpo_quantities
 from distill.objectives.distillm2 import DistillM2Settings
 from distill.objectives.divergences import DIVERGENCES, divergence
 from distill.objectives.dpo import DpoSettings, dpo_loss, dpo_quantities
+from distill.objectives.energy_targets import FittedTilt, fit_tilt
+from distill.objectives.f_dpg import f_dpg_loss, f_dpg_weight
 from distill.objectives.f_dpo import f_dpo_reward
+from distill.objectives.f_generators import FDpgDivergence, f_value, pseudo_reward
 from distill.objectives.gkd import GkdSettings, is_on_policy
 from distill.objectives.output_head import OutputHead, scaled_and_capped
 from distill.objectives.pair_loss import pair_loss, sft_token_loss
@@ -45,6 +48,8 @@ __all__ = [
     "DadpoSettings",
     "DistillM2Settings",
     "DpoSettings",
+    "FDpgDivergence",
+    "FittedTilt",
     "GkdSettings",
     "HiddenStateRows",
     "KdSettings",
@@ -70,7 +75,11 @@ __all__ = [
     "divergence",
     "dpo_loss",
     "dpo_quantities",
+    "f_dpg_loss",
+    "f_dpg_weight",
     "f_dpo_reward",
+    "f_value",
+    "fit_tilt",
     "in_shared_vocabulary",
     "is_on_policy",
     "length_normalised",
@@ -81,6 +90,7 @@ __all__ = [
     "pair_loss",
     "pair_means",
     "part_of_rows",
+    "pseudo_reward",
     "sampled_divergence",
     "scaled_and_capped",
     "selected_rows",

@@ -51,7 +51,8 @@ class MicroBatch:
     Of pairs, the answers are numbered chosen, rejected, chosen, rejected, ...; of dialogues each is one answer.
     `token_answers` says to which answer each completion token belongs, `answer_lengths` how many an answer has,
     `block_sizes` how many an example has; `teacher_lengths` counts the teacher's own tokens of an answer, where its
-    tokenizer is another. `runs` stays on the CPU. A pass that does not count has `is_counted` False:
+    tokenizer is another; `answer_weights` how far each answer's log-prob is to be raised,
+    where that is the loss. `runs` stays on the CPU. A pass that does not count has `is_counted` False:
     a rank without examples of its own repeats one, so that collectives meet.
     """
 
@@ -67,6 +68,7 @@ class MicroBatch:
     teacher_log_probs: Float[Tensor, " answers"] | None = None
     teacher_lengths: Int[Tensor, " answers"] | None = None
     teacher_rows: TeacherRows | None = None
+    answer_weights: Float[Tensor, " answers"] | None = None
 
     @property
     def target_ids(self) -> Int[Tensor, " tokens"]:
@@ -87,6 +89,7 @@ class MicroBatch:
             reference_log_probs=moved(self.reference_log_probs),
             teacher_log_probs=moved(self.teacher_log_probs),
             teacher_lengths=moved(self.teacher_lengths),
+            answer_weights=moved(self.answer_weights),
             teacher_rows=None if self.teacher_rows is None else moved_rows(self.teacher_rows, device),
         )
 

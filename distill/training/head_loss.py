@@ -27,7 +27,8 @@ def head_loss(
 ) -> HeadLoss:
     """What one pass adds to the loss and to each metric of its global batch: its sum over the global count.
 
-    Means are over completion tokens for `sft`, over pairs for the others. A pass that does not count adds zeros.
+    Means are over completion tokens for `sft`, over pairs for the others, over answers where they carry
+    weights. A pass that does not count adds zeros.
 
     Args:
         objective: the recipe's choice.
@@ -38,7 +39,9 @@ def head_loss(
     """
 
     def of_states(hidden_states: Float[Tensor, "tokens hidden"], head: OutputHead) -> Contributions:
-        if isinstance(objective, SftSettings):
+        if micro_batch.answer_weights is not None:
+            result = _weighted(hidden_states, head, micro_batch, counts, readings)
+        elif isinstance(objective, SftSettings):
             result = _sft(hidden_states, head, micro_batch, counts, readings)
         else:
             result = _PairsLoss(objective, micro_batch, counts, teacher_head, readings).of(hidden_states, head)
@@ -59,6 +62,21 @@ def _sft(
         return BlockLoss(sft_token_loss(values[0]).sum() / counts.num_completion_tokens, {})
 
     # A token needs nothing of another, so that any run of tokens is a block.
+    return fused_block_loss(hidden_states, head, micro_batch.target_ids, loss=loss, max_logits=_max_logits(head))
+
+
+def _weighted(
+    hidden_states: Tensor, head: OutputHead, micro_batch: MicroBatch, counts: Counts, readings: Readings | None
+) -> BlockLoss:
+    """-weight times log-prob, a mean over answers: with the weights of f-DPG, `f_dpg_loss`."""
+    assert micro_batch.answer_weights is not None
+    token_weights = micro_batch.answer_weights[micro_batch.token_answers]
+
+    def loss(values: Tensor, tokens: slice, blocks: slice) -> BlockLoss:
+        if readings is not None:
+            readings.put_dialogues(values[0], tokens)
+        return BlockLoss(-(token_weights[tokens] * values[0]).sum() / counts.num_examples, {})
+
     return fused_block_loss(hidden_states, head, micro_batch.target_ids, loss=loss, max_logits=_max_logits(head))
 
 

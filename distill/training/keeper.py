@@ -3,7 +3,7 @@
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from distill.errors import DataError, TrainingError
 from distill.models import LoadedModel
@@ -20,6 +20,16 @@ from distill.training.settings import TrainSettings
 log = logging.getLogger(__name__)
 
 
+class Companion(Protocol):
+    """What a run knows beside weights and losses, and needs to go on as if it had not been cut off."""
+
+    def save(self, folder: Path) -> None:
+        """Writes it into a checkpoint; called on the main rank."""
+
+    def load(self, folder: Path) -> None:
+        """Reads what `save` wrote; called on every rank."""
+
+
 class Keeper:
     """Saves and resumes one run, and decides by its held-out losses; all ranks call everything here together.
 
@@ -31,6 +41,9 @@ class Keeper:
         output_dir: gets checkpoints/ and model/.
         identity: the fingerprint of the run.
         guard: what it knows of the losses is kept with the checkpoints.
+
+    Attributes:
+        companion: is saved with the checkpoints and loaded with the newest; none: nothing more is.
     """
 
     def __init__(
@@ -48,6 +61,7 @@ class Keeper:
         self.engine, self.student, self.settings, self.world = engine, student, settings, world
         self.output_dir, self.identity = output_dir, identity
         self.held_out, self.is_over = HeldOutLosses(), False
+        self.companion: Companion | None = None
         decay = settings.ema_decay
         self.average = None if decay is None else MovingAverage(engine.module, decay)
         self.checkpoints = Checkpoints(
@@ -65,6 +79,8 @@ class Keeper:
             return 0
         self.held_out = newest.held_out
         self.guard.load(newest.folder)
+        if self.companion is not None:
+            self.companion.load(newest.folder)
         if self.average is not None:
             self.average.load(newest.folder)
         self._decide()
@@ -101,6 +117,8 @@ class Keeper:
         def write_more(folder: Path) -> None:
             if self.world.is_main:
                 self.guard.save(folder)
+                if self.companion is not None:
+                    self.companion.save(folder)
             if self.average is not None and self.world.is_main:
                 self.average.save(folder)
             if has_model:

@@ -16,7 +16,7 @@ from distill.training.cached_scores import CachedScores
 from distill.training.engine import clips_outside, start_engine
 from distill.training.feed import Feed, counts_of
 from distill.training.step import StudentStep
-from distill.training.trainer import prepared_module
+from distill.training.training_run import prepared_module
 from eval.speed.clock import rates, spread, synchronise
 from eval.speed.flops import MatrixProduct, needed_flops
 from eval.speed.head_figures import LargeStep

@@ -18,7 +18,7 @@ from distill.training.cached_scores import cached_scores
 from distill.training.engine import clips_outside, start_engine
 from distill.training.feed import Feed
 from distill.training.step import StudentStep
-from distill.training.trainer import prepared_module
+from distill.training.training_run import prepared_module
 from eval.speed.processes import StepLoop, StepServer
 from eval.speed.teachers import random_teacher
 from eval.speed.train_jobs import JobResult, Meter, timed_job

@@ -7,7 +7,7 @@ from distill.models import LoadedModel, LoraSettings, add_lora, load_model, save
 from distill.models.world import process_group
 from distill.training.engine import start_engine
 from distill.training.final_model import save_student
-from distill.training.trainer import prepared_module
+from distill.training.training_run import prepared_module
 from tests.distill.training.examples import ROOT, new_student, settings
 
 

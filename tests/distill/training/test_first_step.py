@@ -17,7 +17,7 @@ from distill.training.feed import Feed
 from distill.training.first_step import coarsest_precision, require_reference_start
 from distill.training.settings import TrainSettings
 from distill.training.step import StudentStep
-from distill.training.trainer import prepared_module
+from distill.training.training_run import prepared_module
 from tests.distill.training.examples import Scored, new_student, settings, tokenizer
 
 OBJECTIVES: list[dict[str, object]] = [

@@ -19,7 +19,7 @@ from distill.training.feed import Feed
 from distill.training.guard import LossGuard
 from distill.training.settings import TrainSettings
 from distill.training.step import StudentStep, UnsoundStepError
-from distill.training.trainer import prepared_module
+from distill.training.training_run import prepared_module
 from tests.distill.training.examples import Scored, dialogues, new_student, settings, tokenizer
 
 OBJECTIVES: list[dict[str, object]] = [

@@ -12,7 +12,7 @@ from distill.training import train
 from distill.training.feed import Feed
 from distill.training.head_loss import head_loss
 from distill.training.trainable import require_trainable
-from distill.training.trainer import prepared_module
+from distill.training.training_run import prepared_module
 from tests.distill.training.examples import dialogues, new_student, settings
 
 LORA = LoraSettings(rank=2, alpha=8)

@@ -12,7 +12,8 @@ from distill.errors import RecipeError, TrainingError
 from distill.models import LoraSettings, add_lora, load_model
 from distill.progress import read_metrics
 from distill.training import train
-from distill.training.trainer import prepared_module, require_examples
+from distill.training.trainer import require_examples
+from distill.training.training_run import prepared_module
 from tests.distill.training.examples import (
     ROOT,
     Scored,
