@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float, Float64
 from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import minimize
 from scipy.special import expit
+from torch import Tensor
 
 from distill.data import PreferencePair
 from distill.errors import DataError, TrainingError
@@ -85,24 +86,50 @@ def fit_reward_model(
     settings = settings or RewardFitSettings()
     if not pairs:
         raise DataError("no pairs to fit a reward model on", why="there is nothing to prefer", fix="give pairs")
-    states = RewardModel(body).embeddings(conversations_of(pairs)).double().numpy()
-    deviations = states.std(axis=0)
+    states = RewardModel(body).embeddings(conversations_of(pairs))
+    head, loss = fit_head(states, settings)
+    model = with_head(body, head).calibrated(pairs)
+    chosen, rejected = states.double().view(2, len(pairs), -1).unbind()
+    accuracy = float(((chosen - rejected) @ head > 0).double().mean())
+    log.info("reward head on %d pairs: loss %.4f nats, accuracy %.3f", len(pairs), loss, accuracy)
+    return FittedReward(model, loss, accuracy, len(pairs))
+
+
+def fit_head(
+    states: Float[Tensor, "answers hidden"], settings: RewardFitSettings
+) -> tuple[Float[Tensor, " hidden"], float]:
+    """The head's weights in float64, and the loss in nats.
+
+    Args:
+        states: of the chosen answers of all pairs, then of the rejected ones.
+        settings: of the fit.
+
+    Raises:
+        DataError: the states do not differ.
+        TrainingError: L-BFGS did not converge.
+    """
+    values = states.double().numpy()
+    num_pairs = len(values) // 2
+    deviations = values.std(axis=0)
     if not deviations.any():
         raise DataError(
-            f"all answers of {len(pairs)} pairs have the same last state",
+            f"all answers of {num_pairs} pairs have the same last state",
             why="no head can tell them apart",
             fix="give pairs of different answers, or another body",
         )
     deviations = np.where(deviations > 0, deviations, 1.0)
-    differences = (states[: len(pairs)] - states[len(pairs) :]) / deviations
-    weight, loss = _minimum(differences, settings)
-    head = torch.from_numpy(weight / deviations)
+    weight, loss = _minimum((values[:num_pairs] - values[num_pairs:]) / deviations, settings)
+    return torch.from_numpy(weight / deviations), loss
+
+
+def with_head(body: LoadedModel, head: Float[Tensor, " hidden"]) -> RewardModel:
+    """The body, shared, under a head of these weights; not calibrated.
+
+    Raises:
+        ModelError: transformers knows no sequence classifier of this family.
+    """
     made_of = fingerprint([body.fingerprint, head.tolist()])
-    whole = LoadedModel(with_scalar_head(body.model, head), body.tokenizer, body.source, made_of)
-    model = RewardModel(whole).calibrated(pairs)
-    accuracy = float((differences @ weight > 0).mean())
-    log.info("reward head on %d pairs: loss %.4f nats, accuracy %.3f", len(pairs), loss, accuracy)
-    return FittedReward(model, loss, accuracy, len(pairs))
+    return RewardModel(LoadedModel(with_scalar_head(body.model, head), body.tokenizer, body.source, made_of))
 
 
 def _minimum(differences: NDArray[np.float64], settings: RewardFitSettings) -> tuple[NDArray[np.float64], float]:

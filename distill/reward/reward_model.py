@@ -82,6 +82,16 @@ class RewardModel:
                 )
         return last_token_states(self.loaded.model, rows)
 
+    @property
+    def has_head(self) -> bool:
+        """Whether there is a scalar head; a body alone has states, and no rewards."""
+        return hasattr(without_adapters(self.loaded.model), "score")
+
+    def rewards_of(self, states: Float[Tensor, "answers hidden"]) -> Float[Tensor, " answers"]:
+        """What the head says of states, in float32 or wider."""
+        states = widened(states)
+        return states @ widened(scalar_head(self.loaded.model).cpu()).to(states.dtype)
+
     def score(self, conversations: Sequence[Sequence[Message]]) -> Float[Tensor, " conversations"]:
         """The reward of each conversation's last answer, in float32 or wider.
 
@@ -90,8 +100,7 @@ class RewardModel:
         """
         if not conversations:
             return torch.empty(0)
-        states = widened(self.embeddings(conversations))
-        return states @ widened(scalar_head(self.loaded.model).cpu()).to(states.dtype)
+        return self.rewards_of(self.embeddings(conversations))
 
     def calibrated(self, pairs: Sequence[PreferencePair]) -> "RewardModel":
         """The same model with its rewards measured on the answers of known pairs.
@@ -99,15 +108,23 @@ class RewardModel:
         Raises:
             DataError: there is no pair, all rewards are equal, or an answer is too long.
         """
-        rewards = self.score(conversations_of(pairs)).double()
-        if len(rewards) < 2 or not rewards.std(correction=0) > 0:
-            raise DataError(
-                f"{len(pairs)} pairs to measure rewards on, which do not differ",
-                why="the scale of the rewards would be zero",
-                fix="give pairs of different answers",
-            )
-        mean, scale = float(rewards.mean()), float(rewards.std(correction=0))
-        return replace(self, calibration=Calibration(mean=mean, scale=scale, num_pairs=len(pairs)))
+        return replace(self, calibration=measured_calibration(self.score(conversations_of(pairs)), len(pairs)))
+
+
+def measured_calibration(rewards: Float[Tensor, " answers"], num_pairs: int) -> Calibration:
+    """Where the rewards of both answers of known pairs lie.
+
+    Raises:
+        DataError: there are none, or all are equal.
+    """
+    rewards = rewards.double()
+    if len(rewards) < 2 or not rewards.std(correction=0) > 0:
+        raise DataError(
+            f"{num_pairs} pairs to measure rewards on, which do not differ",
+            why="the scale of the rewards would be zero",
+            fix="give pairs of different answers",
+        )
+    return Calibration(mean=float(rewards.mean()), scale=float(rewards.std(correction=0)), num_pairs=num_pairs)
 
 
 def load_reward_model(
