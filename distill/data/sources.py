@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from distill.data.formats import conversation_of, record_of
+from distill.data.hh_rlhf import hh_rlhf_groups
 from distill.data.personality_chat import personality_chat_strata
 from distill.data.records import Conversation, PreferencePair, messages_from
 from distill.data.rows import Row, read_rows, records_of, rows_of_table
@@ -19,7 +20,7 @@ from distill.settings import Settings
 
 log = logging.getLogger(__name__)
 
-Source = Literal["embedded", "personality-chat", "taskmaster4-coffee", "files", "hub"]
+Source = Literal["embedded", "personality-chat", "taskmaster4-coffee", "hh-rlhf", "files", "hub"]
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 _PART_NAMES = {split: split for split in (*SPLITS, "train")} | {"validation": "valid", "dev": "valid"}
 
@@ -51,7 +52,7 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _names_its_place(self) -> Self:
-        reads_path = self.source in ("personality-chat", "taskmaster4-coffee", "files")
+        reads_path = self.source not in ("embedded", "hub")
         if reads_path and self.path is None:
             raise ValueError(f"path is missing: source {self.source} reads a folder or file (data.path=FOLDER)")
         if not reads_path and self.path is not None:
@@ -120,6 +121,8 @@ def _groups_by_split(settings: DataSettings) -> Mapping[str, list[Group]]:
         return divided(personality_chat_strata(path))
     if settings.source == "taskmaster4-coffee":
         return divided([taskmaster_coffee_groups(path, max_wrong_share=settings.max_wrong_rows_share)])
+    if settings.source == "hh-rlhf":
+        return divided([hh_rlhf_groups(path, max_wrong_share=settings.max_wrong_rows_share)])
     return _split_parts(_file_parts(path, settings))
 
 

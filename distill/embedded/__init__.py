@@ -6,6 +6,7 @@ from distill.embedded.intents import CATEGORIES
 from distill.embedded.questions import questions
 from distill.embedded.splits import SPLITS
 from distill.embedded.teacher import teacher_folder
+from distill.embedded.unsafe import labelled_requests, provoking_intents, unfiltered_dialogues, unsafe_texts
 from distill.embedded.world import PERSONALITIES
 
 __all__ = [
@@ -16,6 +17,10 @@ __all__ = [
     "Verdict",
     "check_answer",
     "draw",
+    "labelled_requests",
+    "provoking_intents",
     "questions",
     "teacher_folder",
+    "unfiltered_dialogues",
+    "unsafe_texts",
 ]

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from distill.data import Conversation, Message, PreferencePair, write_pairs
 from distill.data.records import messages_from
-from distill.decoding import Generation, Generator, SamplingSettings, answer_conversations
+from distill.decoding import Generation, Generator, LinearAlignmentSettings, SamplingSettings, answer_conversations
 from distill.files import write_json
 from distill.preference.answers import refusal, with_answers
 from distill.preference.blocks import (
@@ -23,7 +23,9 @@ from distill.preference.blocks import (
     fingerprint_of_conversations,
     in_blocks,
 )
+from distill.preference.rewarded import RewardedSettings, best_by_reward, refuse_conflicts
 from distill.progress import tracked
+from distill.reward import Scorer
 from distill.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,6 +38,8 @@ REASONS = (
     "teacher_unfinished",
     "student_unfinished",
     "context",
+    "reward",
+    "reward_unread",
     "beyond_max_pairs",
 )
 
@@ -45,6 +49,13 @@ class PairsSettings(Settings):
 
     teacher_sampling: SamplingSettings = Field(SamplingSettings(), description="how the teacher answers")
     student_sampling: SamplingSettings = Field(SamplingSettings(), description="how the student answers")
+    linear_alignment: LinearAlignmentSettings | None = Field(
+        None, description="a principle that steers the teacher's answers; the pairs' prompts do not tell it"
+    )
+    reward: RewardedSettings | None = Field(
+        None,
+        description="a reward model chooses the teacher's best of n answers, and drops pairs that it ranks wrongly",
+    )
     turn: Literal["last", "all", "random"] = Field("all", description="user turns of a conversation that give a pair")
     max_pairs: int | None = Field(None, gt=0, description="stop at this many pairs; none: all")
     keep_unfinished: bool = Field(
@@ -101,6 +112,7 @@ def build_pairs(
     student: Generator,
     settings: PairsSettings,
     seed: int,
+    scorer: Scorer | None = None,
     prompts_per_block: int = PROMPTS_PER_BLOCK,
 ) -> PairsReport:
     """Both models answer the same prompts; what stands before a turn are the teacher's own earlier answers.
@@ -111,6 +123,7 @@ def build_pairs(
         student: its answers are rejected.
         settings: turns, sampling, limits.
         seed: of the draws and of the choice of turns.
+        scorer: what `settings.reward` asks; needed where that is set.
         prompts_per_block: conversations that are answered together.
 
     Raises:
@@ -118,7 +131,9 @@ def build_pairs(
     """
     fingerprint_of_conversations(conversations)
     parts = in_blocks(conversations, size=prompts_per_block)
-    blocks = (pair_rows(part, teacher=teacher, student=student, settings=settings, seed=seed) for part in parts)
+    blocks = (
+        pair_rows(part, teacher=teacher, student=student, settings=settings, seed=seed, scorer=scorer) for part in parts
+    )
     return _report(blocks, conversations, settings=settings)
 
 
@@ -130,6 +145,7 @@ def write_pairs_stage(
     settings: PairsSettings,
     seed: int,
     output_dir: Path,
+    scorer: Scorer | None = None,
     models_fingerprint: str = "",
     prompts_per_block: int = PROMPTS_PER_BLOCK,
 ) -> PairsReport:
@@ -142,7 +158,8 @@ def write_pairs_stage(
         settings: as in `build_pairs`.
         seed: as in `build_pairs`.
         output_dir: receives blocks (every turn with its fate), `pairs.jsonl` and, last, `report.json`.
-        models_fingerprint: of teacher and student; blocks made with others are not used.
+        scorer: as in `build_pairs`.
+        models_fingerprint: of teacher, student and scorer; blocks made with others are not used.
         prompts_per_block: conversations that a cut-off loses at most.
 
     Raises:
@@ -150,7 +167,7 @@ def write_pairs_stage(
     """
 
     def make(part: Sequence[Conversation]) -> list[dict[str, object]]:
-        return pair_rows(part, teacher=teacher, student=student, settings=settings, seed=seed)
+        return pair_rows(part, teacher=teacher, student=student, settings=settings, seed=seed, scorer=scorer)
 
     blocks = conversations_in_blocks(
         "pairs",
@@ -175,11 +192,13 @@ def pair_rows(
     student: Generator,
     settings: PairsSettings,
     seed: int,
+    scorer: Scorer | None = None,
 ) -> list[dict[str, object]]:
     """One row for every turn that is to give a pair: prompt, both answers, and why it was dropped (or None).
 
     The student is not asked where the teacher's side is already lost.
     """
+    teacher = best_by_reward(teacher, settings.reward, scorer)
     turns = [_turns(conversation, settings=settings, seed=seed) for conversation in conversations]
     cut = [_until(conversation, max(own)) for conversation, own in zip(conversations, turns, strict=True)]
     answers = answer_conversations(teacher, cut, settings.teacher_sampling, seed=derived_seed(seed, "teacher"))
@@ -202,6 +221,7 @@ def pair_rows(
             )
             prompts.append(prompt)
     _let_student_answer(rows, prompts, student=student, settings=settings, seed=derived_seed(seed, "student"))
+    refuse_conflicts(rows, prompts, settings.reward, scorer)
     return rows
 
 
