@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -33,8 +33,11 @@ from distill.cli_package import (
     require_own_options,
     verify_folder,
 )
+from distill.cli_principle import PrincipleOption, RatioOption, load, steered
+from distill.cli_refusal import fail, refuse_usage
+from distill.cli_stages import ANSWERING_VERBS, STAGE_VERBS
 from distill.errors import DistillError, RecipeError
-from distill.launch import heed_launcher, is_launched, tell_launcher
+from distill.launch import heed_launcher, is_launched
 from distill.process import (
     INTERRUPTED,
     TERMINATED,
@@ -44,9 +47,6 @@ from distill.process import (
     stopped_by_sigterm,
     without_local_rank,
 )
-
-if TYPE_CHECKING:
-    from distill.pipeline import LoadedRecipe
 
 app = typer.Typer(
     add_completion=False,
@@ -72,12 +72,15 @@ def run(
     force: Annotated[list[str] | None, typer.Option(metavar="STAGE", help="start this stage over")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check and print the plan; load no weights")] = False,
     nproc: NprocOption = None,
+    principle: PrincipleOption = None,
+    ratio: RatioOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a recipe: every stage that does not stand yet, in order."""
+    """Run a recipe: every stage that does not stand yet, in order. A principle steers the teacher's answers."""
     from distill.pipeline import plan, run_recipe
 
-    loaded = _load(recipe, overrides)
+    overrides = steered("run", recipe, overrides, principle, ratio)
+    loaded = load(recipe, overrides)
     if dry_run:
         decisions = plan(loaded, until=until, force=force or ())
         rows: list[dict[str, object]] = [{"stage": d.stage, "action": d.action, "reason": d.reason} for d in decisions]
@@ -98,28 +101,45 @@ def _stage_command(name: str, summary: str) -> None:
     app.command(name)(command)
 
 
-def _training_command(name: str, summary: str) -> None:
+def _answering_command(name: str, summary: str) -> None:
     def command(
         recipe: RecipeArgument,
         overrides: OverridesArgument = None,
-        nproc: NprocOption = None,
+        principle: PrincipleOption = None,
+        ratio: RatioOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        if wants_ranks(nproc):
-            launch_stage(name, recipe, overrides, num_processes=nproc, as_json=as_json)
-        else:
-            _run_stage(name, recipe, overrides, as_json=as_json)
+        _run_stage(name, recipe, steered(name, recipe, overrides, principle, ratio), as_json=as_json)
 
     command.__doc__ = summary
     app.command(name)(command)
 
 
-_stage_command("prepare", "Turn the recipe's data section into prompts and conversations.")
-_training_command("sft", "Let the student learn answers: the teacher's, or the data's own.")
-_stage_command("pairs", "Sample one teacher and one student answer for each prompt.")
-_training_command("train", "Train the student from the cache with DeepSpeed.")
-_stage_command("evaluate", "Measure accuracy, preference rate, divergence and speed.")
-_stage_command("report", "Write report.html and report.json.")
+for _name, _summary in STAGE_VERBS.items():
+    _stage_command(_name, _summary)
+for _name, _summary in ANSWERING_VERBS.items():
+    _answering_command(_name, _summary)
+
+
+@app.command()
+def sft(
+    recipe: RecipeArgument,
+    overrides: OverridesArgument = None,
+    nproc: NprocOption = None,
+    principle: PrincipleOption = None,
+    ratio: RatioOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the student learn answers: the teacher's, which a principle may steer, or the data's own."""
+    _train_stage("sft", recipe, steered("sft", recipe, overrides, principle, ratio), nproc, as_json=as_json)
+
+
+@app.command()
+def train(
+    recipe: RecipeArgument, overrides: OverridesArgument = None, nproc: NprocOption = None, as_json: JsonOption = False
+) -> None:
+    """Train the student from the cache with DeepSpeed."""
+    _train_stage("train", recipe, overrides, nproc, as_json=as_json)
 
 
 @app.command()
@@ -208,21 +228,19 @@ def _only_folder(verb: str, words: list[str] | None) -> Path:
     return Path(words[0])
 
 
+def _train_stage(name: str, recipe: Path, overrides: list[str] | None, nproc: int | None, *, as_json: bool) -> None:
+    if wants_ranks(nproc):
+        launch_stage(name, recipe, overrides, num_processes=nproc, as_json=as_json)
+    else:
+        _run_stage(name, recipe, overrides, as_json=as_json)
+
+
 def _run_stage(name: str, recipe: Path, overrides: list[str] | None, *, as_json: bool) -> None:
     from distill.pipeline import read_manifest, run_recipe
 
-    finished = run_recipe(_load(recipe, overrides), only=name)
+    finished = run_recipe(load(recipe, overrides), only=name)
     manifest = read_manifest(finished.stage(name))
     print_facts(f"{name} of {recipe}", manifest.summary if manifest is not None else {}, as_json=as_json)
-
-
-def _load(recipe: Path, overrides: list[str] | None) -> "LoadedRecipe":
-    from distill.pipeline import load_recipe
-
-    try:
-        return load_recipe(recipe, overrides or ())
-    except OSError as error:
-        raise RecipeError(f"recipe {recipe} cannot be read: {error.strerror}", fix="check path and rights") from error
 
 
 def _version(shown: bool) -> bool:
@@ -262,11 +280,11 @@ def main() -> None:
             # None where a verb came to its end, else the code of a typer.Exit.
             code = app(args=without_local_rank(sys.argv[1:]), prog_name="distill", standalone_mode=False)
     except DistillError as error:
-        _fail(error)
+        fail(error)
     except typer.TyperException as error:
-        _refuse_usage(error)
+        refuse_usage(error)
     except OSError as error:
-        _fail(refusal_of_system(error))
+        fail(refusal_of_system(error))
     except KeyboardInterrupt:
         code = INTERRUPTED
     except SystemExit as stop:
@@ -274,26 +292,6 @@ def main() -> None:
     if code in (INTERRUPTED, TERMINATED) and not is_launched():
         print("stopped; the same command goes on from here", file=sys.stderr)
     sys.exit(1 if is_unread() else code)
-
-
-def _refuse_usage(error: typer.TyperException) -> NoReturn:
-    """Exit code 2 with the parser's message, which for `distill` alone is the help."""
-    context: typer.Context | None = getattr(error, "ctx", None)
-    command = "distill" if context is None else context.command_path
-    message = error.format_message()
-    is_help = message.startswith("Usage:")
-    print(message if is_help else f"error: {message}\nfix: {command} --help", file=sys.stderr)
-    sys.exit(2)
-
-
-def _fail(error: DistillError) -> NoReturn:
-    if is_launched():
-        tell_launcher(error)
-        sys.exit(error.exit_code)
-    print(f"error: {error}", file=sys.stderr)
-    for note in getattr(error, "__notes__", ()):
-        print(note, file=sys.stderr)
-    sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import typer
 
 from distill.cli_eval_options import DATA, BaseUrlOption, BenchOption, DataOption, JsonOption, KeyOption
 from distill.cli_output import print_table
+from distill.cli_principle import PrincipleOption, RatioOption, alignment_of
 from distill.errors import RecipeError
 
 
@@ -66,6 +67,8 @@ def answer(
     device: Annotated[str, typer.Option(help="for weights loaded here")] = "auto",
     revision: Annotated[str | None, typer.Option(help="of a hub id")] = None,
     chat_template: Annotated[Path | None, typer.Option(help="a jinja file in place of the tokenizer's")] = None,
+    principle: PrincipleOption = None,
+    ratio: RatioOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="ask every question again")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,12 +76,23 @@ def answer(
     from distill.decoding import ServerSettings
     from distill.settings import validated
     from eval.mt_bench.answer_bench import AnswerRequest, answer_bench
-    from eval.mt_bench.answering import SECTION, LoadingOptions, dtype_of, named_models, opened_model, opened_server
+    from eval.mt_bench.answering import (
+        SECTION,
+        LoadingOptions,
+        dtype_of,
+        named_models,
+        opened_model,
+        opened_server,
+        require_unsteered,
+    )
     from eval.mt_bench.folder import open_bench
     from eval.mt_bench.questions import read_questions
 
     named = named_models(models, model_id=model_id)
-    options = LoadingOptions(dtype_of(dtype), device, revision, chat_template, max_new_token)
+    alignment = alignment_of(principle, ratio)
+    if base_url is not None:
+        require_unsteered(alignment, f"the models answer behind {base_url}")
+    options = LoadingOptions(dtype_of(dtype), device, revision, chat_template, max_new_token, alignment)
     request = AnswerRequest(
         question_begin, question_end, force_temperature, max_new_token, parallel, seed, overwrite=overwrite
     )

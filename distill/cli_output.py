@@ -6,6 +6,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+MEASURING_STAGES = ("f_dpg", "harmlessness", "linear_alignment", "reward")
+"""Stages whose `results.json` holds figures of their own, which `eval.stage_figures` reads."""
+
 
 def is_main_rank() -> bool:
     """Whether this process speaks for all of a launcher's."""
@@ -50,12 +53,18 @@ def print_lines(lines: Sequence[str]) -> None:
 
 
 def print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
-    """The result table, where the run went as far as an evaluation."""
+    """The result table, where the run went as far as an evaluation, and those of other stages that measure."""
     from eval.results import read_results
 
     path = output / "evaluate" / "results.json"
     if not is_main_rank():
         return
+    own = [folder for stage in MEASURING_STAGES if (folder := output / stage / "results.json").exists()]
+    if is_whole and own and not (as_json and path.exists()):  # one JSON object, the evaluation's first
+        for one in own[:1] if as_json else own:
+            _print_figures(one, as_json=as_json)
+        if not path.exists():
+            return
     if not (is_whole and path.exists()):
         print_facts("done", {"output": str(output)}, as_json=as_json)
         return
@@ -70,6 +79,19 @@ def print_results(output: Path, *, is_whole: bool, as_json: bool) -> None:
     report = output / "report" / "report.html"
     if report.exists():
         print(f"report: {report}")
+
+
+def _print_figures(path: Path, *, as_json: bool) -> None:
+    """What a stage measured, its tables one after another."""
+    from eval.stage_figures import read_stage_figures
+
+    if as_json:
+        print(path.read_text(encoding="utf-8"), end="")
+        return
+    figures = read_stage_figures(path)
+    print(figures.described)
+    for title, rows in figures.tables().items():
+        print_table(title, rows, as_json=False)
 
 
 def _text(value: object) -> str:

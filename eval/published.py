@@ -1,11 +1,12 @@
 """Figures that documents show: results and benchmarks with the command, the machine and the versions that made them.
 
-`python -m eval.published RUN_FOLDER FILE --command "..."` writes FILE; documents hold its table between markers, and
-a test compares the two.
+`python -m eval.published RUN_FOLDER FILE --command "..." [--stage STAGE]` writes FILE; documents hold its table between
+markers, and a test compares the two.
 """
 
 import argparse
 import datetime
+import math
 import os
 import platform
 import re
@@ -20,6 +21,9 @@ from pydantic import Field
 
 from distill.files import read_json, write_json
 from distill.settings import Settings, validated
+from eval.energy_figures import EnergyFigures
+from eval.f_dpg_figures import FDpgFigures
+from eval.harmlessness_figures import HarmlessnessFigures
 from eval.mt_bench.embedded_figures import EmbeddedBench
 from eval.objective_figures import ObjectiveFigures
 from eval.results import ResultTable, read_results
@@ -28,12 +32,24 @@ from eval.speed.export_memory_figures import ExportMemory
 from eval.speed.figures import CacheSpeed, RateDistortion
 from eval.speed.head_figures import HeadSpeed
 from eval.speed.train_figures import TrainSpeed
+from eval.steering_figures import SteeringFigures
 
 BENCHMARK: Literal["distill-benchmark"] = "distill-benchmark"
 CACHE_PACKAGES = ("torch", "transformers", "safetensors", "pyarrow")
 
 Figures = (
-    CacheSpeed | RateDistortion | TrainSpeed | HeadSpeed | ExportSpeed | ExportMemory | ObjectiveFigures | EmbeddedBench
+    CacheSpeed
+    | RateDistortion
+    | TrainSpeed
+    | HeadSpeed
+    | ExportSpeed
+    | ExportMemory
+    | ObjectiveFigures
+    | EmbeddedBench
+    | SteeringFigures
+    | FDpgFigures
+    | EnergyFigures
+    | HarmlessnessFigures
 )
 
 
@@ -80,6 +96,13 @@ class PublishedBenchmark(Settings):
         )
 
 
+class _StageFigures(Settings):
+    """What the run folder holds of a stage, and how long all stages took."""
+
+    elapsed_s: dict[str, float]
+    figures: Figures = Field(discriminator="format")
+
+
 def published(run_folder: Path, *, command: str) -> PublishedResult:
     """Collects the figures of a finished run."""
     manifests = [read_json(path) for path in sorted(run_folder.glob("*/manifest.json"))]
@@ -93,6 +116,16 @@ def published(run_folder: Path, *, command: str) -> PublishedResult:
         "table": read_results(run_folder / "evaluate" / "results.json"),
     }
     return validated(PublishedResult, values, source=str(run_folder))
+
+
+def published_stage(run_folder: Path, stage: str, *, command: str) -> PublishedBenchmark:
+    """The figures of a run's finished stage, whose `results.json` names their format."""
+    manifests = [read_json(path) for path in sorted(run_folder.glob("*/manifest.json"))]
+    seconds = {str(manifest["stage"]): manifest["elapsed_s"] for manifest in manifests}
+    values = {"elapsed_s": seconds, "figures": read_json(run_folder / stage / "results.json")}
+    found = validated(_StageFigures, values, source=str(run_folder))
+    total_s = math.fsum(found.elapsed_s.values())
+    return published_benchmark(found.figures, command=command, elapsed_s=total_s, packages=("torch", "transformers"))
 
 
 def published_benchmark(
@@ -140,8 +173,11 @@ def main() -> None:
     parser.add_argument("run_folder", type=Path)
     parser.add_argument("file", type=Path)
     parser.add_argument("--command", required=True)
+    parser.add_argument("--stage", default="evaluate", help="whose figures; default: evaluate")
     arguments = parser.parse_args()
-    result = published(arguments.run_folder, command=arguments.command)
+    run_folder, stage, command = arguments.run_folder, arguments.stage, arguments.command
+    is_table = stage == "evaluate"
+    result = published(run_folder, command=command) if is_table else published_stage(run_folder, stage, command=command)
     write_json(arguments.file, result.model_dump(mode="json"))
 
 

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill.data import TokenizedPair, TokenizedSequence, end_of_turn_id, read_pairs
+from distill.data import TokenizedPair, TokenizedSequence, end_of_turn_id
 from distill.errors import RecipeError, StageError
-from distill.files import sha256_of_file
 from distill.models import Tokenizer, load_tokenizer, same_vocabulary
 from distill.objectives import OBJECTIVES
 from distill.pipeline.cache_sources import write_sources
+from distill.pipeline.pairs_files import pairs_fingerprint, read_all_pairs
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.teacher import described_start, teacher_scorer, teacher_tokenizer
 from distill.pipeline.tokenized import tokenized_pairs, whole_in_both
@@ -110,7 +110,7 @@ class ScoredPairs:
 
 
 def scored_pairs(run: RunFolder, tokenizer: Tokenizer) -> ScoredPairs:
-    """The stage `pairs` as tokens; where the teacher reads other tokens, those that neither tokenizer cuts off.
+    """The run's pairs as tokens; where the teacher reads other tokens, those that neither tokenizer cuts off.
 
     Args:
         run: whose pairs.
@@ -134,10 +134,8 @@ def scored_pairs(run: RunFolder, tokenizer: Tokenizer) -> ScoredPairs:
 
 
 def pairs_of(run: RunFolder, tokenizer: Tokenizer) -> list[TokenizedPair]:
-    """The stage `pairs` as tokens, cut as the cache and the trainer both cut them."""
-    return tokenized_pairs(
-        tokenizer, read_pairs(run.stage("pairs") / "pairs.jsonl"), max_length_tokens=max_length_tokens(run)
-    )
+    """The run's pairs as tokens, one making stage after the other, cut as the cache and the trainer both cut them."""
+    return tokenized_pairs(tokenizer, read_all_pairs(run.pairs_files), max_length_tokens=max_length_tokens(run))
 
 
 def max_length_tokens(run: RunFolder) -> int:
@@ -148,7 +146,7 @@ def max_length_tokens(run: RunFolder) -> int:
 
 def data_fingerprint(run: RunFolder) -> str:
     """What the caches of the run are made from, besides the models."""
-    return sha256_of_file(run.stage("pairs") / "pairs.jsonl")
+    return pairs_fingerprint(run.pairs_files.values())
 
 
 def sequences_of(pairs: Sequence[TokenizedPair]) -> list[TokenizedSequence]:

@@ -2,17 +2,16 @@
 
 from pathlib import Path
 
-from distill.data import TokenizedSequence, read_pairs
+from distill.data import TokenizedSequence
 from distill.errors import CacheError
-from distill.files import sha256_of_file
 from distill.pipeline.cache import PAIR_IDS_NAME, sequences_of
 from distill.pipeline.cache_sources import SOURCES_NAME, CacheSources, read_sources
+from distill.pipeline.pairs_files import PAIR_STAGES, PAIRS_NAME, pairs_fingerprint, read_all_pairs
 from distill.pipeline.tokenized import tokenized_pairs
 from distill.teacher_cache import SCORE_CODECS, Histogram, TeacherCache, TeacherSource, histograms, read_manifest
 from eval.cache_fidelity import CacheFidelity, cache_fidelity
 
 TEACHER_NAME, REFERENCE_NAME = "teacher", "reference"
-PAIRS_PATH = Path("pairs") / "pairs.jsonl"
 
 
 def histograms_of(folder: Path) -> dict[str, Histogram]:
@@ -72,15 +71,26 @@ def _source_of(folder: Path, sources: CacheSources) -> TeacherSource:
 
 def _sequences(folder: Path, cache: TeacherCache, *, tokenized_as: TeacherSource) -> list[TokenizedSequence]:
     """The run's pairs as tokens again, prompts included, each sequence once."""
-    path = folder.parents[1] / PAIRS_PATH
-    if not path.exists():
+    pairs = tokenized_pairs(
+        tokenized_as.load_tokenizer(),
+        read_all_pairs(_pairs_files(folder, cache)),
+        max_length_tokens=cache.manifest.max_length_tokens,
+    )
+    return list({sequence.sequence_id: sequence for sequence in sequences_of(pairs)}.values())
+
+
+def _pairs_files(folder: Path, cache: TeacherCache) -> dict[str, Path]:
+    """Those of the run's files of pairs that the cache was made from: one stage's, or all of them together."""
+    paths = {stage: folder.parents[1] / stage / PAIRS_NAME for stage in PAIR_STAGES}
+    found = {stage: path for stage, path in paths.items() if path.exists()}
+    if not found:
         raise CacheError(
-            f"the pairs of teacher cache {folder} are not at {path}",
+            f"the pairs of teacher cache {folder} are not at {' or '.join(map(str, paths.values()))}",
             why="a cache stores completions only; the prompts are read from the run's pairs",
             fix="move the run's folder as a whole",
         )
-    cache.require(data_fingerprint=sha256_of_file(path))
-    pairs = tokenized_pairs(
-        tokenized_as.load_tokenizer(), read_pairs(path), max_length_tokens=cache.manifest.max_length_tokens
-    )
-    return list({sequence.sequence_id: sequence for sequence in sequences_of(pairs)}.values())
+    choices = [{stage: path} for stage, path in found.items()]
+    made_of = cache.manifest.data_fingerprint
+    files = next((choice for choice in choices if pairs_fingerprint(choice.values()) == made_of), found)
+    cache.require(data_fingerprint=pairs_fingerprint(files.values()))
+    return files

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from distill.data import read_conversations
-from distill.decoding import Generator, TransformersGenerator, answer_conversations
+from distill.decoding import Generator, TransformersGenerator, answer_conversations, answering
 from distill.decoding.llama_cpp import LlamaCppGenerator
 from distill.export import MERGED, read_artefact
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
@@ -58,6 +58,9 @@ def _candidates(run: RunFolder) -> Iterator[Candidate]:
         objective = recipe.train.objective.name
         name = after.get(objective, f"student after {objective}")
         yield Candidate(name, "student", run.stage("train") / "model")
+    if recipe.f_dpg is not None:
+        for divergence in recipe.f_dpg.divergences:
+            yield Candidate(f"student after f-DPG {divergence}", "student", run.stage("f_dpg") / divergence / "model")
     formats = recipe.export.formats if recipe.export is not None else ()
     for name in formats:
         if name == MERGED:
@@ -96,6 +99,8 @@ def _measured(
         examination = replace(examination, test=examination.test[: settings.num_export_conversations])
     path = run.stage("evaluate") / "models" / f"{candidate.slug}.json"
     key = fingerprint([examination.key, _identity(candidate.source), run.teacher_identity, run.recipe.student.dtype])
+    if settings.linear_alignment is not None:
+        key = fingerprint([key, settings.linear_alignment.model_dump(mode="json")])
     found = measured(path, key)
     if found is not None:
         return found
@@ -121,7 +126,7 @@ def _measured(
         )
 
     if gguf is None:
-        return with_generator(TransformersGenerator(loaded))
+        return with_generator(answering(loaded, settings.linear_alignment))
     with LlamaCppGenerator(gguf) as generator:
         return with_generator(generator)
 

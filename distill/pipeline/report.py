@@ -12,7 +12,7 @@ from eval.report import FidelityRow, RunReport, Sample, StageRow, write_report
 from eval.results import read_results
 from eval.samples import side_by_side
 
-SHOWN_STAGES = ("prepare", "sft", "pairs", "cache", "train", "export", "evaluate")
+SHOWN_STAGES = ("prepare", "sft", "pairs", "safer_instruct", "cache", "train", "export", "evaluate", "harmlessness")
 
 
 def run_report(run: RunFolder) -> dict[str, object]:

@@ -11,6 +11,7 @@ from distill.embedded import CORPUS_VERSION, teacher_folder
 from distill.errors import RecipeError
 from distill.files import fingerprint, fingerprint_of_folder, sha256_of_file
 from distill.models import ModelSettings
+from distill.pipeline.pairs_files import PAIR_STAGES, PAIRS_NAME
 from distill.pipeline.recipe import LoadedRecipe, Recipe
 
 WORLD_FOLDER = Path(distill.embedded.__file__).parent / "world"
@@ -44,6 +45,12 @@ class RunFolder:
     def conversations(self, role: str) -> Path:
         """The prepared conversations of a role: teacher, prompts, labelled, valid or test."""
         return self.stage("prepare") / f"{role}.jsonl"
+
+    @property
+    def pairs_files(self) -> dict[str, Path]:
+        """The pairs that the run's student is trained on, by the stage that makes them; `pairs` where none is named."""
+        on = [name for name in PAIR_STAGES if getattr(self.recipe, name) is not None]
+        return {name: self.stage(name) / PAIRS_NAME for name in on or PAIR_STAGES[:1]}
 
     @property
     def teacher_source(self) -> str | Path:
@@ -101,6 +108,8 @@ class RunFolder:
     @property
     def final_source(self) -> str | Path:
         """The student as the run leaves it."""
+        if self.recipe.f_dpg is not None:
+            return self.stage("f_dpg") / self.recipe.f_dpg.divergences[0] / "model"
         return self.stage("train") / "model" if self.recipe.train is not None else self.start_source
 
 

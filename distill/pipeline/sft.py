@@ -19,7 +19,7 @@ from distill.models import (
     train_tokenizer,
 )
 from distill.pipeline.merged import with_merged_checkpoint
-from distill.pipeline.prompts import prompts_of_sft
+from distill.pipeline.prompts import prompts_of_sft, without_left_out
 from distill.pipeline.run_folder import RunFolder, model_source
 from distill.pipeline.stage_settings import DistilledSftSettings
 from distill.pipeline.teacher import described_start, load_teacher, teacher_generator, teacher_tokenizer
@@ -82,7 +82,7 @@ def _answered(run: RunFolder, settings: DistilledSftSettings) -> list[Conversati
             "sft.answers is data and sft.labelled is none", why="nothing is left to learn", fix="set sft.labelled"
         )
     if settings.labelled != "none":
-        conversations += read_conversations(run.conversations(settings.labelled))
+        conversations += without_left_out(run, read_conversations(run.conversations(settings.labelled)))
     return conversations
 
 
@@ -92,7 +92,7 @@ def _answers_of_teacher(run: RunFolder, settings: DistilledSftSettings) -> list[
     prompts = prompts_of_sft(run)
     if not is_main_rank():
         wait_for_main_rank(folder / "report.json")
-    teacher, models_fingerprint = teacher_generator(run)
+    teacher, models_fingerprint = teacher_generator(run, settings.linear_alignment)
     return teacher_answers(
         prompts,
         teacher=teacher,

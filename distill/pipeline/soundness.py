@@ -29,7 +29,7 @@ def require_sound(loaded: LoadedRecipe) -> None:
             output folder is not a run's, or the student draws answers that the teacher reads otherwise.
     """
     run = RunFolder(loaded, loaded.recipe.output)
-    for settings in (loaded.recipe.sft, loaded.recipe.train):
+    for settings in (loaded.recipe.sft, loaded.recipe.train, loaded.recipe.f_dpg):
         if settings is not None:
             memory_plan(settings_here(run, settings))
             require_whole_weights(settings, memory_plan(settings_here(run, settings)))

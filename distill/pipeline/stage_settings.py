@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from distill.decoding import EndpointSettings, SamplingSettings
+from distill.decoding import EndpointSettings, LinearAlignmentSettings, SamplingSettings
 from distill.models import ModelSettings
 from distill.settings import Settings
 from distill.training import TrainSettings
@@ -46,12 +46,22 @@ class DistilledSftSettings(TrainSettings):
         description="prompts the teacher answers here, the first ones; stage pairs then takes the others, which the"
         " student has not learned; none: both stages take all",
     )
+    leave_out: tuple[str, ...] = Field(
+        (),
+        description="categories or intents of facts.turns: dialogues with such a turn are not learned here, nor asked"
+        " in stage pairs",
+    )
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how the teacher answers")
+    linear_alignment: LinearAlignmentSettings | None = Field(
+        None, description="a principle that steers the teacher's answers"
+    )
 
     @model_validator(mode="after")
     def _asks_only_a_teacher(self) -> Self:
         if self.answers == "data" and self.num_prompts is not None:
             raise ValueError("num_prompts is set, but answers is data: no teacher answers prompts")
+        if self.answers == "data" and self.linear_alignment is not None:
+            raise ValueError("linear_alignment is set, but answers is data: no teacher answers that could be steered")
         return self
 
 
@@ -66,4 +76,7 @@ class EvaluateSettings(Settings):
         100, gt=0, description="test conversations answered by each export; the same first ones of the accuracy set"
     )
     sampling: SamplingSettings = Field(SamplingSettings(temperature=0.0), description="how the models answer")
+    linear_alignment: LinearAlignmentSettings | None = Field(
+        None, description="a principle that steers every model's answers; those of GGUF files cannot be"
+    )
     num_samples_shown: int = Field(8, ge=0, description="sample answers side by side in the report")

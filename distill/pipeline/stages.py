@@ -7,10 +7,15 @@ from distill.files import fingerprint
 from distill.pipeline.cache import run_cache
 from distill.pipeline.evaluate import run_evaluate
 from distill.pipeline.export import run_export
+from distill.pipeline.f_dpg import run_f_dpg
+from distill.pipeline.harmlessness import run_harmlessness
+from distill.pipeline.linear_alignment import run_linear_alignment
 from distill.pipeline.pairs import run_pairs
 from distill.pipeline.prepare import run_prepare
-from distill.pipeline.report import run_report
+from distill.pipeline.report import SHOWN_STAGES, run_report
+from distill.pipeline.reward import named_files_identity, run_reward
 from distill.pipeline.run_folder import RunFolder
+from distill.pipeline.safer_instruct import files_identity, run_safer_instruct
 from distill.pipeline.sft import run_sft, settings_here
 from distill.pipeline.train import run_train
 from distill.settings import Settings
@@ -34,12 +39,17 @@ class Stage:
 STAGES: dict[str, Stage] = {
     "prepare": Stage("data", (), False, run_prepare),
     "sft": Stage("sft", ("prepare",), True, run_sft),
-    "pairs": Stage("pairs", ("prepare", "sft"), True, run_pairs),
-    "cache": Stage("cache", ("pairs", "sft"), True, run_cache),
-    "train": Stage("train", ("cache", "pairs", "sft"), True, run_train),
-    "export": Stage("export", ("train", "sft"), False, run_export),
-    "evaluate": Stage("evaluate", ("prepare", "sft", "train", "export"), True, run_evaluate),
-    "report": Stage(None, ("prepare", "sft", "pairs", "cache", "train", "export", "evaluate"), False, run_report),
+    "reward": Stage("reward", ("prepare", "sft"), True, run_reward),
+    "pairs": Stage("pairs", ("prepare", "sft", "reward"), True, run_pairs),
+    "safer_instruct": Stage("safer_instruct", ("prepare",), True, run_safer_instruct),
+    "cache": Stage("cache", ("pairs", "safer_instruct", "sft"), True, run_cache),
+    "train": Stage("train", ("cache", "pairs", "safer_instruct", "sft"), True, run_train),
+    "f_dpg": Stage("f_dpg", ("prepare", "sft"), True, run_f_dpg),
+    "export": Stage("export", ("train", "f_dpg", "sft"), False, run_export),
+    "evaluate": Stage("evaluate", ("prepare", "sft", "train", "f_dpg", "export"), True, run_evaluate),
+    "harmlessness": Stage("harmlessness", ("prepare", "sft", "safer_instruct", "train"), False, run_harmlessness),
+    "linear_alignment": Stage("linear_alignment", ("prepare",), True, run_linear_alignment),
+    "report": Stage(None, SHOWN_STAGES, False, run_report),
 }
 
 
@@ -59,9 +69,13 @@ def inputs_of(run: RunFolder, name: str) -> dict[str, str]:
     if name == "cache" and recipe.cache is not None:
         tiers = sorted(recipe.cache.tiers, key=lambda tier: tier.codec)
         inputs[ADDED] = fingerprint([tier.model_dump(mode="json") for tier in tiers])
+    if name in ("safer_instruct", "harmlessness"):
+        inputs["files"] = files_identity(recipe, name)
+    if name == "reward" and recipe.reward is not None:
+        inputs["pair files"] = named_files_identity(recipe.reward)
     if stage.uses_teacher and run.teacher_identity is not None:
         inputs["teacher"] = run.teacher_identity
-    if name in ("sft", "pairs", "cache", "train"):
+    if name in ("sft", "reward", "pairs", "cache", "train", "f_dpg"):
         student = recipe.student.model_dump(mode="json", exclude={"device", "placement", "chat_template"})
         inputs["student"] = fingerprint(student)
         if run.student_identity is not None:

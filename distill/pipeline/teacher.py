@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from distill.decoding import EndpointGenerator, EndpointSettings, Generator, TransformersGenerator
+from distill.decoding import EndpointGenerator, EndpointSettings, Generator, LinearAlignmentSettings, answering
 from distill.errors import RecipeError
+from distill.files import fingerprint
 from distill.models import LoadedModel, ModelSettings, Quantization, Tokenizer, load_tokenizer
 from distill.models.source import locate, read_model_json
 from distill.pipeline.run_folder import RunFolder
@@ -83,13 +84,17 @@ def teacher_tokenizer(run: RunFolder) -> Tokenizer:
     return load_tokenizer(run.teacher_source, revision=teacher.revision, chat_template=run.chat_template(teacher))
 
 
-def teacher_generator(run: RunFolder) -> tuple[Generator, str]:
-    """What answers as the teacher, and the fingerprint of the model behind it."""
+def teacher_generator(run: RunFolder, alignment: LinearAlignmentSettings | None = None) -> tuple[Generator, str]:
+    """What answers as the teacher, and a fingerprint of the model behind it and of what steers it."""
     teacher = run.recipe.teacher
     assert teacher is not None
     if teacher.endpoint is None:
         loaded = load_teacher(run)
-        return TransformersGenerator(loaded), loaded.fingerprint
+        if alignment is None:
+            return answering(loaded, None), loaded.fingerprint
+        made_of = fingerprint([loaded.fingerprint, alignment.model_dump(mode="json")])
+        return answering(loaded, alignment), made_of
+    assert alignment is None, "the recipe refuses to steer a server's answers"
     served = teacher_behind_server(run, teacher.endpoint)
     return EndpointGenerator(teacher.endpoint, teacher_tokenizer(run)), served.identity.fingerprint
 

@@ -5,6 +5,7 @@ from distill.models import LoadedModel, model_fingerprint
 from distill.pipeline.cache import data_fingerprint, has_teacher_cache, max_length_tokens, scored_pairs
 from distill.pipeline.cache_sources import read_sources
 from distill.pipeline.merged import with_merged_checkpoint
+from distill.pipeline.pairs_files import counts_by_stage
 from distill.pipeline.run_folder import RunFolder
 from distill.pipeline.sft import load_start, settings_here, trainable_start
 from distill.pipeline.teacher import load_teacher, teacher_tokenizer
@@ -40,7 +41,8 @@ def _trained(run: RunFolder) -> dict[str, object]:
         live_teacher=load_teacher(run) if draws_answers(settings) else None,
         teacher_pairs=pairs.teachers,
     )
-    return {"num_pairs": len(pairs.students), **report.to_json()}
+    counts = counts_by_stage(run.pairs_files, [pair.id for pair in pairs.students])
+    return {"num_pairs": len(pairs.students), "num_pairs_by_stage": counts, **report.to_json()}
 
 
 def cache_of_teacher(run: RunFolder) -> TeacherCache:

@@ -8,7 +8,7 @@ from distill.decoding import SamplingSettings, TransformersGenerator
 from distill.errors import RecipeError
 from distill.files import fingerprint
 from distill.models import DtypeName, LoadedModel, Quantization, load_model
-from distill.reward import load_reward_model
+from distill.reward import load_energy_model, load_reward_model
 from distill.settings import Settings
 from eval.judges.generated import GeneratorJudge
 from eval.judges.logit import LogitJudge
@@ -50,6 +50,15 @@ class RewardJudgeSettings(Settings):
     dtype: DtypeName = Field("float32", description="of weights and activations")
     device: str = Field("auto", description="auto: cuda where there is one, else cpu")
     margin: float = Field(0.0, ge=0, description="difference of rewards up to which a pair is a tie")
+
+
+class EbrmJudgeSettings(Settings):
+    """A judge by the refined rewards of an EBRM."""
+
+    model: Path = Field(description="a folder that stage `reward` or `save_energy_model` wrote")
+    dtype: DtypeName = Field("float32", description="of the base model's weights and activations")
+    device: str = Field("auto", description="auto: cuda where there is one, else cpu")
+    margin: float = Field(0.0, ge=0, description="difference of rewards, in the base model's units, up to a tie")
 
 
 class RubricSettings(Settings):
@@ -102,6 +111,16 @@ def open_reward_judge(settings: RewardJudgeSettings, *, name: str | None = None)
     """
     model = load_reward_model(settings.model, dtype=settings.dtype, device=settings.device, revision=settings.revision)
     return RewardJudge(model, name=name or _name_of(settings.model), margin=settings.margin)
+
+
+def open_ebrm_judge(settings: EbrmJudgeSettings, *, name: str | None = None) -> RewardJudge:
+    """Loads the EBRM.
+
+    Raises:
+        ModelError: the folder holds none, or it cannot be loaded.
+    """
+    model = load_energy_model(settings.model, dtype=settings.dtype, device=settings.device)
+    return RewardJudge(model, name=name or f"{settings.model.name}-ebrm", margin=settings.margin)
 
 
 def chosen_rubric(settings: RubricSettings) -> Rubric:

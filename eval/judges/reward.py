@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from distill.data import Message
 from distill.errors import RecipeError
-from distill.reward import RewardModel
+from distill.reward import Scorer
 from eval.judges.base import JudgeReply
 from eval.mt_bench.matches import Match
 from eval.mt_bench.verdicts import Verdict, Winner
@@ -24,7 +24,7 @@ class RewardJudge:
     1 + 9 sigmoid((reward - mean) / scale), a monotone map that says how an answer stands among the calibration's.
 
     Args:
-        model: what scores; single answers need its calibration.
+        model: what scores, a reward model or an EBRM; single answers need its calibration.
         name: of the model; `-reward` is added.
         margin: difference of rewards up to which a pair is a tie.
 
@@ -32,7 +32,7 @@ class RewardJudge:
         RecipeError: the margin is negative.
     """
 
-    def __init__(self, model: RewardModel, *, name: str, margin: float = 0.0) -> None:
+    def __init__(self, model: Scorer, *, name: str, margin: float = 0.0) -> None:
         if not margin >= 0:
             raise RecipeError(f"margin is {margin}", why="a difference of rewards of at least 0 was expected")
         self.name, self._model, self._margin = f"{name.removesuffix('-reward')}-reward", model, margin

@@ -14,9 +14,11 @@ from eval.judges.batch_file import BatchJudge
 from eval.judges.chat_request import ChatJudgeSettings
 from eval.judges.endpoint import EndpointJudge
 from eval.judges.local_settings import (
+    EbrmJudgeSettings,
     LocalTextJudgeSettings,
     LogitJudgeSettings,
     RewardJudgeSettings,
+    open_ebrm_judge,
     open_logit_judge,
     open_reward_judge,
     open_text_judge,
@@ -59,6 +61,7 @@ JUDGES: dict[str, JudgeKind] = {
     "local": JudgeKind(LocalTextJudgeSettings, lambda settings, mode, name: open_text_judge(settings, name=name)),
     "logit": JudgeKind(LogitJudgeSettings, lambda settings, mode, name: open_logit_judge(settings, name=name)),
     "reward": JudgeKind(RewardJudgeSettings, lambda settings, mode, name: open_reward_judge(settings, name=name)),
+    "ebrm": JudgeKind(EbrmJudgeSettings, lambda settings, mode, name: open_ebrm_judge(settings, name=name)),
 }
 
 

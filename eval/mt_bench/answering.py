@@ -8,7 +8,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from distill.data import Message, render_prompt, template_hash
-from distill.decoding import ChatGenerator, Generator, LlamaCppGenerator, ServerSettings, TransformersGenerator
+from distill.decoding import (
+    ChatGenerator,
+    Generator,
+    LinearAlignmentSettings,
+    LlamaCppGenerator,
+    ServerSettings,
+    answering,
+)
 from distill.decoding.endpoint_client import fault_of
 from distill.errors import EndpointError, RecipeError
 from distill.files import fingerprint, sha256_of_file
@@ -53,6 +60,7 @@ class LoadingOptions:
     revision: str | None = None
     chat_template: Path | None = None
     max_new_tokens: int = 1024
+    alignment: LinearAlignmentSettings | None = None
 
 
 def dtype_of(name: str) -> DtypeName:
@@ -122,8 +130,14 @@ def opened_model(source: str, first: Question, options: LoadingOptions) -> Itera
         )
         rendered = loaded.tokenizer.decode(render_prompt(loaded.tokenizer, messages))
         told = _told("transformers", template_hash(loaded.tokenizer), str(rendered))
-        yield OpenedModel(TransformersGenerator(loaded), loaded.fingerprint, told)
+        if options.alignment is None:
+            yield OpenedModel(answering(loaded, None), loaded.fingerprint, told)
+            return
+        steered_by = options.alignment.model_dump(mode="json")
+        made_of = fingerprint([loaded.fingerprint, steered_by])
+        yield OpenedModel(answering(loaded, options.alignment), made_of, {**told, "linear_alignment": steered_by})
         return
+    require_unsteered(options.alignment, f"{gguf} answers in llama.cpp")
     if options.chat_template is not None:
         raise RecipeError(
             f"--chat-template is {options.chat_template}, and {gguf} brings its own",
@@ -162,6 +176,20 @@ def opened_server(settings: ServerSettings) -> OpenedModel:
         served = None
     told: dict[str, object] = {"runtime": "chat server", "host": host, "model": settings.model, "served_model": served}
     return OpenedModel(generator, fingerprint(told), told, parallel=settings.max_concurrent)
+
+
+def require_unsteered(alignment: LinearAlignmentSettings | None, what: str) -> None:
+    """Refuses a principle where no logits can be had.
+
+    Raises:
+        RecipeError: `alignment` is given.
+    """
+    if alignment is not None:
+        raise RecipeError(
+            f"--principle is given, and {what}",
+            why="steering needs the logits of every next token with and without the principle",
+            fix="leave --principle out, or name a folder with the model's own weights",
+        )
 
 
 def _told(runtime: str, template_sha256: str, first_prompt: str) -> dict[str, object]:

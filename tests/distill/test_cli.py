@@ -12,6 +12,7 @@ import pytest
 import distill.pipeline
 from distill import __version__
 from distill.errors import DistillError, GateError
+from tests.distill.recipe_paths import paths_given
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = ROOT / "recipes"
@@ -60,9 +61,8 @@ def test_every_verb_has_help(command, verb: str):
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_recipe_has_a_plan(command, recipe: Path, tmp_path: Path):
-    needs_path = recipe.stem in ("smalltalk", "smalltalk-teacher", "coffee-teacher")
     (tmp_path / "data").mkdir()
-    words = [f"data.path={tmp_path / 'data'}"] if needs_path else []
+    words = paths_given(recipe, tmp_path / "data")
     code, out, err = command("run", recipe, "--dry-run", "--json", f"output={tmp_path / 'run'}", *words)
     assert (code, err) == (0, "")
     assert {row["action"] for row in json.loads(out)} == {"run"}

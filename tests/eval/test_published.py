@@ -4,11 +4,13 @@ from pathlib import Path
 import pytest
 
 from distill.files import write_json
-from eval.published import command_of, published, published_benchmark, read_published
+from eval.published import command_of, published, published_benchmark, published_stage, read_published
 from eval.results import ResultRow, ResultTable, write_results
+from eval.scores import Interval
 from eval.speed.figures import CacheSpeed, RateDistortion, ReadRow, Spread
 from eval.speed.head_figures import HeadSpeed
 from eval.speed.train_figures import TrainSpeed
+from eval.steering_figures import SteeringArm, SteeringFigures
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -53,3 +55,17 @@ def test_every_table_of_a_document_is_the_committed_result(document: Path):
     for match in MARKED.finditer(document.read_text(encoding="utf-8")):
         result = read_published(ROOT / match["file"])
         assert match["text"].strip() == result.to_markdown().strip(), f"{document.name}: {match['file']}"
+
+
+def test_the_figures_of_a_steered_run_read_back_with_their_origin(tmp_path: Path):
+    """30 s of prepare and 60 s of the stage make 1.5 minutes."""
+    share = Interval(0.5, 0.4, 0.6)
+    arm = SteeringArm(name="ratio 2", personality=share, scenario=share, both=share, by_personality={}, differences={})
+    figures = SteeringFigures(described="One way", arms=(arm,))
+    write_json(tmp_path / "linear_alignment" / "results.json", figures.model_dump(mode="json"))
+    for stage, elapsed_s in (("prepare", 30.0), ("linear_alignment", 60.0)):
+        write_json(tmp_path / stage / "manifest.json", {"stage": stage, "elapsed_s": elapsed_s})
+    found = published_stage(tmp_path, "linear_alignment", command="distill run x.yaml")
+    write_json(tmp_path / "published.json", found.model_dump(mode="json"))
+    assert read_published(tmp_path / "published.json") == found
+    assert "`distill run x.yaml`: 1.5 minutes" in found.to_markdown()

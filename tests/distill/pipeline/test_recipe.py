@@ -4,6 +4,7 @@ import pytest
 
 from distill.errors import RecipeError
 from distill.pipeline.recipe import load_recipe
+from tests.distill.recipe_paths import paths_given
 
 ROOT = Path(__file__).resolve().parents[3]
 RECIPES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -14,9 +15,7 @@ TEACHER = ROOT / "recipes" / "embedded" / "teacher.yaml"
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_shipped_recipe_validates(path: Path):
-    needs_path = {"smalltalk", "smalltalk-teacher", "coffee-teacher"}
-    overrides = ["data.path=somewhere"] if path.stem in needs_path else []
-    assert load_recipe(path, overrides).recipe.description
+    assert load_recipe(path, paths_given(path, Path("somewhere"))).recipe.description
 
 
 def test_an_unknown_key_is_refused_with_its_nearest_name():

@@ -2,9 +2,18 @@ import json
 
 import pytest
 
-from distill.errors import RecipeError
+from distill.errors import ModelError, RecipeError
 from distill.models import save_model
 from distill.models.scalar_head import with_scalar_head
+from distill.reward import (
+    EnergyHead,
+    EnergyHeadSettings,
+    EnergyRewardModel,
+    RefineSettings,
+    RewardScale,
+    load_reward_model,
+    save_energy_model,
+)
 from eval.judges.generated import GeneratorJudge
 from eval.judges.local_settings import RubricSettings, chosen_rubric
 from eval.judges.logit import LogitJudge
@@ -36,6 +45,23 @@ def test_reward_models_open_as_judges(folder):
     assert isinstance(judge, RewardJudge)
     assert judge.name == "rm-reward"
     assert {reply.verdict.status for _, reply in judge.judge(pairs(1))} == {"ok"}
+
+
+def test_ebrms_open_as_judges(folder, tmp_path):
+    base = load_reward_model(folder / "reward", device="cpu")
+    size = base.loaded.model.config.hidden_size
+    head = EnergyHead(size, EnergyHeadSettings(reward_widths=(4,), joint_widths=(8,))).eval()
+    model = EnergyRewardModel(base, head, RewardScale(), RefineSettings(max_steps=2))
+    save_energy_model(model, tmp_path / "mine")
+    judge = open_judge("ebrm", {"model": str(tmp_path / "mine"), "device": "cpu"}, mode="pair")
+    assert judge.name == "mine-ebrm-reward"
+    assert judge.identity["model"] == model.identity
+    for index, reply in judge.judge(pairs(1)):
+        match = pairs(1)[index]
+        first, second = model.score([match.conversation(0), match.conversation(1)]).tolist()
+        assert reply.verdict.winner == ("A" if first > second else "B" if second > first else "tie")
+    with pytest.raises(ModelError, match="it is no EBRM"):
+        open_judge("ebrm", {"model": str(folder)}, mode="pair")
 
 
 def test_rubrics_are_chosen_by_name(tmp_path):

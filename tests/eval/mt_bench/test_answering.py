@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from distill.data import template_hash
-from distill.decoding import ServerSettings
+from distill.decoding import LinearAlignmentGenerator, LinearAlignmentSettings, ServerSettings
 from distill.errors import EndpointError, RecipeError
 from distill.models import save_model
 from eval.mt_bench.answering import (
@@ -13,6 +13,7 @@ from eval.mt_bench.answering import (
     named_models,
     opened_model,
     opened_server,
+    require_unsteered,
 )
 from eval.mt_bench.questions import Question
 from tests.endpoint_server import NAME, serving, status
@@ -79,3 +80,24 @@ def test_a_dtype_goes_by_its_name():
     assert dtype_of("bfloat16") == "bfloat16"
     with pytest.raises(RecipeError, match="--dtype is int4"):
         dtype_of("int4")
+
+
+def test_a_steered_checkpoint_is_another_model_and_says_so(make_model, tmp_path: Path):
+    loaded = make_model(0)
+    save_model(loaded.model, loaded.tokenizer, tmp_path)
+    steered_by = LinearAlignmentSettings(principle="Be brief.", ratio=3.0)
+    with opened_model(str(tmp_path), FIRST, LoadingOptions()) as plain:
+        assert "linear_alignment" not in plain.provenance
+    with opened_model(str(tmp_path), FIRST, LoadingOptions(alignment=steered_by)) as opened:
+        assert isinstance(opened.generator, LinearAlignmentGenerator)
+        assert opened.fingerprint != plain.fingerprint
+        assert opened.provenance["linear_alignment"] == steered_by.model_dump(mode="json")
+
+
+def test_a_principle_is_refused_where_no_logits_can_be_had(tmp_path: Path):
+    steered = LoadingOptions(alignment=LinearAlignmentSettings(principle="Be brief."))
+    (tmp_path / "a.gguf").touch()
+    refused = r"--principle is given, and .*a.gguf answers in llama.cpp\nwhy: .*\nfix: leave"
+    with pytest.raises(RecipeError, match=refused), opened_model(str(tmp_path / "a.gguf"), FIRST, steered):
+        pass
+    require_unsteered(None, "a server answers")
