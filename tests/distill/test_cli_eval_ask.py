@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ def test_fetch_knows_mt_bench_only():
 def test_fetch_lists_every_file_with_its_licence(
     public_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    fetch("mt_bench", from_dir=public_folder, out=tmp_path)
-    out = capsys.readouterr().out
-    assert all(source.target.split("/")[-1] in out for source in SOURCES)
-    assert "CC-BY-4.0" in out
+    fetch("mt_bench", from_dir=public_folder, out=tmp_path, as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["file"] for row in rows} == {source.target for source in SOURCES}
+    assert all(row["licence"] for row in rows)
 
 
 @pytest.fixture
